@@ -1,0 +1,318 @@
+"""RunConfig: every setting of a training run, frozen, with its unit; read from TOML and changed with `--set a.b=c`."""
+
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from mermed.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixConfig:
+    """Which sources a batch is made of, and in what shares."""
+
+    weights: dict[str, int] = field(default_factory=dict)
+    """Images of each modality per cycle, whole numbers; empty means one of every modality in the collection."""
+    alpha: float = 0.5
+    """Datasets inside a modality are drawn in proportion to their size to this power: 0 equal, 1 natural."""
+    drop: tuple[str, ...] = ()
+    """Modalities left out although the collection has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """How samples come from the shards to the canvas."""
+
+    canvas_px: int = 512
+    """Side of the square canvas; a larger image is reduced to fit."""
+    splits: tuple[str, ...] = ("train",)
+    """Splits that training may draw from."""
+    num_threads: int = 0
+    """Threads that read and decode; 0 means one per core of this rank."""
+    batches_ahead: int = 2
+    """Batches decoded ahead of the step; with the one in use they make the ring of buffers."""
+    block_samples: int = 64
+    """Neighbouring samples that stay together in the shuffle when it has a window."""
+    window_blocks: int = 0
+    """Blocks the shuffle mixes at once; 0 means all, a perfect shuffle (right for local disks)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """How views are made; the ranges themselves are rows of `augment/policy.py`."""
+
+    policy: Literal["seed", "released", "medical"] = "released"
+    """Preset of the per-modality policy table."""
+    engine: Literal["kornia"] = "kornia"
+    """What applies the drawn parameters."""
+    global_px: int = 224
+    """Side of a global view."""
+    local_px: int = 96
+    """Side of a local view."""
+    num_global: int = 2
+    """Global views per image, seen by student and teacher."""
+    num_local: int = 10
+    """Local views per image, seen by the student alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The encoder and its head."""
+
+    encoder: str = "vit_base_patch16_224"
+    """Name of a timm vision transformer."""
+    init: str = ""
+    """Local file of initial encoder weights (safetensors, or torch read with weights_only); empty: from scratch."""
+    drop_path: float = 0.1
+    """Stochastic depth of the student; the teacher has none."""
+    head_hidden: int = 2048
+    """Width of the two hidden layers of the head."""
+    embedding: int = 256
+    """Width P of an embedding."""
+    head_batch_norm: bool = True
+    """Batch normalisation after the hidden layers of the head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueueConfig:
+    """The memory queue that views are compared with."""
+
+    rows: int = 131_072
+    """Length K of the queue, in teacher embeddings."""
+    blocks: int = 8
+    """Blocks J the queue is cut into at random each step; must divide `rows`."""
+    gate: bool = True
+    """Compare an image only with rows of its own modality."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self.rows > 0 and self.blocks > 0 and self.rows % self.blocks == 0,
+            "queue.blocks must divide queue.rows",
+            self,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW and its schedules; the shapes of the curves are in `train/schedules.py`."""
+
+    lr: float = 5e-5
+    """Peak learning rate at a batch of 256; it grows in proportion to the batch."""
+    lr_end: float = 1e-6
+    """Learning rate at the last step."""
+    warmup: float = 0.1
+    """Share of the steps in which the learning rate rises from 0."""
+    layer_decay: float = 0.8
+    """Factor on the learning rate from each layer to the one below it; 1 for training from scratch."""
+    weight_decay: float = 0.04
+    """Weight decay at the first step."""
+    weight_decay_end: float = 0.4
+    """Weight decay at the last step."""
+    clip: float = 1.0
+    """Largest L2 norm of a gradient; 0 turns clipping off."""
+    clip_by: Literal["tensor", "global"] = "tensor"
+    """Clip each parameter tensor by itself, or all together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The loop."""
+
+    steps: int = 100_000
+    """Optimiser steps of the whole run."""
+    batch: int = 1024
+    """Images per step over all ranks."""
+    student_temp: float = 0.1
+    """Temperature of the student."""
+    teacher_temp: float = 0.04
+    """Temperature of the teacher at the first step."""
+    teacher_temp_end: float = 0.07
+    """Temperature of the teacher once its warm-up is over."""
+    teacher_temp_warmup: float = 0.1
+    """Share of the steps in which the teacher's temperature rises."""
+    ema: float = 0.9995
+    """Momentum of the teacher at the first step; it rises to 1 along a cosine."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Arithmetic of the networks; auto is bf16 on a GPU that has it, else fp32."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to train; auto takes a GPU when there is one."""
+    deterministic: bool = True
+    """Only kernels that give the same bits every time."""
+    log_every: int = 10
+    """Steps between two lines of metrics."""
+    checkpoint_every: int = 1000
+    """Steps between two checkpoints."""
+    keep_last: int = 3
+    """Checkpoints kept; older ones are deleted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole run: everything that decides its result except the shards themselves."""
+
+    preset: str = "vit_b16"
+    """Name of the preset this started from."""
+    seed: int = 0
+    """Seed of the order, the views, the initial weights and the blocks."""
+    mix: MixConfig = field(default_factory=MixConfig)
+    stream: StreamConfig = field(default_factory=StreamConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    queue: QueueConfig = field(default_factory=QueueConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        _require(
+            self.train.batch <= self.queue.rows,
+            "a batch must fit into the queue (train.batch <= queue.rows)",
+            self.queue,
+        )
+        _require(
+            self.augment.num_global >= 2,
+            "the objective compares views: augment.num_global must be 2 or more",
+            self.augment,
+        )
+
+
+def _require(holds: bool, what: str, found: object) -> None:
+    if not holds:
+        raise ConfigError(what, found=found)
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """Build the frozen dataclass `cls` from nested `values`; raises ConfigError naming the nearest known field."""
+    known = {known_field.name: known_field for known_field in fields(cls)}  # type: ignore[arg-type]
+    types_of = typing.get_type_hints(cls)
+    chosen: dict[str, Any] = {}
+    for name, value in values.items():
+        full = f"{path}{name}"
+        if name not in known:
+            raise ConfigError(f"unknown setting '{full}'", next_step=_did_you_mean(name, known, path))
+        if is_dataclass(types_of[name]):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"'{full}' is a group of settings", expected="a table", found=repr(value))
+            chosen[name] = from_mapping(typing.cast(type[Any], types_of[name]), value, f"{full}.")
+        else:
+            chosen[name] = _convert(value, types_of[name], full)
+    return cls(**chosen)
+
+
+def _did_you_mean(name: str, known: Sequence[str] | Mapping[str, Any], path: str) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean '{path}{near[0]}'?" if near else f"known here: {', '.join(f'{path}{k}' for k in known)}"
+
+
+def _convert(value: Any, wanted: Any, full: str) -> Any:
+    """Check `value` against the annotation `wanted`; whole numbers pass as floats, lists as tuples."""
+    origin, arguments = typing.get_origin(wanted), typing.get_args(wanted)
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(
+                f"'{full}' has no such choice", expected=" | ".join(map(str, arguments)), found=repr(value)
+            )
+        return value
+    if origin in (typing.Union, types.UnionType):
+        return None if value is None else _convert(value, next(a for a in arguments if a is not type(None)), full)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(entry, arguments[0], full) for entry in value)
+    if origin is dict and isinstance(value, Mapping):
+        return {str(name): _convert(entry, arguments[1], f"{full}.{name}") for name, entry in value.items()}
+    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(wanted, type) and isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
+        return value
+    raise ConfigError(f"'{full}' has the wrong type", expected=getattr(wanted, "__name__", wanted), found=repr(value))
+
+
+def with_settings(config: RunConfig, settings: Sequence[str]) -> RunConfig:
+    """Apply `--set` texts such as `train.lr=5e-5`, `mix.drop=us` or `train.device=cpu`, in order."""
+    tree = to_mapping(config)
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError("a setting needs a value", expected="--set group.name=value", found=setting)
+        _assign(tree, name.strip().split("."), text.strip(), name.strip())
+    return from_mapping(RunConfig, tree)
+
+
+def _assign(tree: dict[str, Any], parts: list[str], text: str, full: str) -> None:
+    branch: Any = tree
+    for depth, part in enumerate(parts):
+        is_open = isinstance(branch, dict) and parts[:depth] == ["mix", "weights"]
+        if not isinstance(branch, dict) or (part not in branch and not is_open):
+            known = branch if isinstance(branch, dict) else {}
+            raise ConfigError(
+                f"unknown setting '{full}'",
+                next_step=_did_you_mean(part, known, "".join(f"{p}." for p in parts[:depth])),
+            )
+        if depth == len(parts) - 1:
+            branch[part] = _parse_value(text, branch.get(part))
+        else:
+            branch = branch[part]
+
+
+def _parse_value(text: str, current: Any) -> Any:
+    """Read `text` as a TOML value; bare words are strings, and a comma-separated list fills a list setting."""
+    if isinstance(current, list):
+        return [
+            _parse_value(part.strip(), None) for part in text.strip("[]").replace('"', "").split(",") if part.strip()
+        ]
+    if isinstance(current, str):
+        return text.strip('"')
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """The nested plain values of a config: what its TOML file holds. Tuples become lists."""
+    values: dict[str, Any] = {}
+    for known in fields(config):
+        value = getattr(config, known.name)
+        if is_dataclass(value):
+            value = to_mapping(value)
+        values[known.name] = list(value) if isinstance(value, tuple) else value
+    return values
+
+
+def differences(old: RunConfig, new: RunConfig) -> list[str]:
+    """One line `group.name: old -> new` per setting that differs."""
+    before, after = _flat(to_mapping(old)), _flat(to_mapping(new))
+    return [
+        f"{name}: {before.get(name)!r} -> {after.get(name)!r}"
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{path}{name}.") if isinstance(value, dict) and value else {f"{path}{name}": value}
+    return flat
+
+
+def load_run_config(text: str) -> RunConfig:
+    """Read the TOML of a resolved run."""
+    try:
+        return from_mapping(RunConfig, tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("a run's config.toml is not TOML", found=str(error)) from None
+
+
+def load_mix(text: str, mix: MixConfig | None = None) -> MixConfig:
+    """Read a mix file: `alpha`, `drop` and a `[weights]` table, laid over `mix`."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("the mix file is not TOML", found=str(error)) from None
+    given = from_mapping(MixConfig, values)
+    return replace(mix or MixConfig(), **{name: getattr(given, name) for name in values})
