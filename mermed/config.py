@@ -279,7 +279,9 @@ def to_mapping(config: Any) -> dict[str, Any]:
         value = getattr(config, known.name)
         if is_dataclass(value):
             value = to_mapping(value)
-        values[known.name] = list(value) if isinstance(value, tuple) else value
+        values[known.name] = (
+            list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, dict) else value
+        )
     return values
 
 

@@ -46,8 +46,8 @@ class SampleMeta:
     """Everything a sample's JSON may say: an allow-list, nothing else is ever copied from a header.
 
     `group` is a salted HMAC of the patient, lesion or volume; what shares it never crosses splits. `labels` is empty
-    for an unlabelled image, else `{"class": name}` or `{"findings": {name: 1 | 0 | None}}`. `window` is (centre, width) in
-    the units of the source (HU for CT), `crop` is (top, left, height, width) of the source in pixels.
+    for an unlabelled image, else `{"class": name}` or `{"findings": {name: 1 | 0 | None}}`. `window` is (centre, width)
+    in the units of the source (HU for CT), `crop` is (top, left, height, width) of the source in pixels.
     """
 
     key: str

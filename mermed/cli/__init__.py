@@ -1,0 +1,1 @@
+"""The three commands: mermed-shard, mermed-train, mermed-eval."""

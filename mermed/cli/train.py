@@ -1,0 +1,158 @@
+"""mermed-train: plan a run, look at its views, train it, go on with it. torch is imported inside the commands."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mermed.cli.door import Door
+from mermed.config import RunConfig
+from mermed.errors import EXIT_PREEMPTED
+
+SETTING_HELP = "Change one setting, such as train.lr=5e-5 or mix.drop=us; repeatable."
+
+
+@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mermed")
+def main() -> None:
+    """Pretrain a medical image encoder from tar shards.
+
+    \b
+    mermed-train plan PRESET --shards DIR             what a run will read, without a GPU
+    mermed-train views --shards DIR --out FILE.png    look at the 12 views of one image per modality
+    mermed-train run PRESET --shards DIR --out RUN    train
+    mermed-train resume RUN                           go on after any kind of end
+    """
+
+
+def _shards(command: click.Command) -> click.Command:
+    return click.option(
+        "--shards", required=True, type=click.Path(path_type=Path), help="Packed collection (holds manifest.json)."
+    )(command)
+
+
+def _mix(command: click.Command) -> click.Command:
+    return click.option(
+        "--mix",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="Mix file: weight of each modality, alpha between datasets. Without it every modality weighs the same.",
+    )(command)
+
+
+def _settings(command: click.Command) -> click.Command:
+    return click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help=SETTING_HELP)(command)
+
+
+def _configured(preset_name: str, mix: Path | None, settings: tuple[str, ...]) -> RunConfig:
+    """Preset, then mix file, then `--set`, each laid over the one before."""
+    from dataclasses import replace
+
+    from mermed.config import load_mix, with_settings
+    from mermed.presets import preset
+
+    config = preset(preset_name)
+    if mix is not None:
+        config = replace(config, mix=load_mix(mix.read_text("utf-8"), config.mix))
+    return with_settings(config, settings)
+
+
+@main.command()
+@click.argument("preset")
+@_shards
+@_mix
+@_settings
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON line instead of tables.")
+def plan(preset: str, shards: Path, mix: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
+    """Print what a run of PRESET will read: shares, repeats, bytes, first keys. Needs neither GPU nor torch."""
+    from mermed.stream.outlook import outlook
+
+    facts = outlook(_configured(preset, mix, settings), shards)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        _print_outlook(facts)
+
+
+def _print_outlook(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    shares = Table("modality", "images per batch", title=f"{facts['preset']}: {facts['batch']} images a step")
+    for name, images in facts["images_per_batch"].items():
+        shares.add_row(name, f"{images:.2f}")
+    sources = Table("source", "samples", "draws", "cycles", "repeats", title=f"over {facts['steps']} steps")
+    for row in facts["sources"]:
+        sources.add_row(row["source"], *(str(row[name]) for name in ("samples", "draws", "cycles", "repeats")))
+    console.print(shares, sources)
+    for source in facts["repeated_inside_a_batch"]:
+        console.print(f"[yellow]{source} has fewer samples than a batch draws: images repeat inside a batch[/]")
+    held, read = facts["shard_bytes"] / 2**20, facts["read_bytes"] / 2**20
+    console.print(f"{facts['shards']} shards hold {held:.1f} MiB; the run reads {read:.1f} MiB of samples from them")
+    console.print("first keys: " + " ".join(facts["first_keys"]), soft_wrap=True)
+
+
+@main.command()
+@click.argument("preset")
+@_shards
+@_mix
+@_settings
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to create.")
+def run(preset: str, shards: Path, mix: Path | None, settings: tuple[str, ...], out: Path) -> None:
+    """Train PRESET on the shards of DIR into the run folder RUN. Under torchrun every process runs this."""
+    from mermed.train.run import begin_folder, open_data
+    from mermed.world import world_from
+
+    config = _configured(preset, mix, settings)
+    data = open_data(config, shards)
+    if world_from().is_main:
+        begin_folder(out, config, data)
+    _train(config, data.shards, out, resume=False)
+
+
+@main.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--shards", type=click.Path(path_type=Path), help="The collection, if it has moved since the run began.")
+def resume(run: Path, shards: Path | None) -> None:
+    """Go on with RUN from its newest whole checkpoint, also with another number of processes."""
+    from mermed.train.run import reopen_folder
+
+    config, location = reopen_folder(run, shards)
+    _train(config, location, run, resume=True)
+
+
+def _train(config: RunConfig, shards: Path, out: Path, *, resume: bool) -> None:
+    from rich.console import Console
+
+    from mermed.train.loop import train
+    from mermed.train.run import open_data
+    from mermed.world import world_from
+
+    console, world = Console(stderr=True), world_from()
+    outcome = train(config, open_data(config, shards), out, world, console, resume=resume)
+    if world.is_main:
+        state = outcome.state
+        click.echo(f"{out}: step {state.step} of {config.train.steps}, {state.slots} images, audit {state.audit:016x}")
+    if outcome.was_preempted:
+        if world.is_main:
+            click.echo(f"stopped on request; go on with: mermed-train resume {out}", err=True)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(EXIT_PREEMPTED)
+
+
+@main.command()
+@click.argument("preset", default="vit_b16")
+@_shards
+@_mix
+@_settings
+@click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG file to write.")
+@click.option("--slot", default=0, show_default=True, help="Take each modality's first image from this slot on.")
+def views(preset: str, shards: Path, mix: Path | None, settings: tuple[str, ...], out: Path, slot: int) -> None:
+    """Write a contact sheet: one image per modality, all its views, the drawn parameters beside them."""
+    from mermed.train.views import write_views
+
+    write_views(_configured(preset, mix, settings), shards, out, slot)
+    click.echo(str(out))

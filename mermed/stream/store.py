@@ -1,0 +1,74 @@
+"""Where shards lie: the interface that a local folder fills here, and that remote stores plug into."""
+
+import os
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from mermed.errors import ConfigError, IntegrityError
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Ranged and whole reads of the files of one collection, by their names below its manifest; safe in threads."""
+
+    def read_at(self, name: str, offset: int, size: int) -> bytes:
+        """Up to `size` bytes of the file from `offset`; fewer only where the file ends."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The whole file."""
+        ...
+
+    def size(self, name: str) -> int:
+        """Length of the file in bytes."""
+        ...
+
+
+class LocalStore:
+    """A collection in a local folder. Files are opened for each read, so the number of shards costs no descriptors."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+
+    def read_at(self, name: str, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`; raises IntegrityError when the file is gone."""
+        descriptor = self._open(name)
+        try:
+            return os.pread(descriptor, size, offset)
+        finally:
+            os.close(descriptor)
+
+    def read(self, name: str) -> bytes:
+        """The whole file; raises IntegrityError when it is gone."""
+        return self.read_at(name, 0, self.size(name))
+
+    def size(self, name: str) -> int:
+        """Length in bytes; raises IntegrityError when the file is gone."""
+        descriptor = self._open(name)
+        try:
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+
+    def _open(self, name: str) -> int:
+        try:
+            return os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise IntegrityError(
+                "a file of the collection cannot be opened",
+                where={"file": name},
+                found=error.strerror,
+                next_step="mermed-shard verify tells what else is missing",
+            ) from None
+
+
+def open_store(location: str | Path) -> Store:
+    """The store at `location`; raises ConfigError for anything but a local folder."""
+    if "://" in str(location):
+        raise ConfigError(
+            "remote collections are not supported yet",
+            expected="a local folder",
+            found=str(location).split("://")[0] + "://",
+            next_step="copy the collection to a local disk",
+        )
+    return LocalStore(Path(location))

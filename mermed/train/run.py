@@ -1,0 +1,138 @@
+"""A run's folder and processes: settings and data pinned on disk, device chosen, process group opened and closed."""
+
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+
+import mermed
+from mermed.augment.policy import Normalisation, normalisation
+from mermed.config import RunConfig, load_run_config, to_mapping
+from mermed.contract import Manifest, load_manifest
+from mermed.errors import ConfigError, EnvironmentError_, ResumeError
+from mermed.model.student_teacher import StudentTeacher
+from mermed.model.weights import CONFIG_NAME, INITIAL_NAME
+from mermed.world import World
+
+DATA_NAME = "data.json"
+_PRELUDE = (CONFIG_NAME, DATA_NAME, "env.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunData:
+    """The collection a run trains on, and what the run took from it."""
+
+    shards: Path
+    manifest: Manifest
+    normalisation: Normalisation
+
+
+def open_data(config: RunConfig, shards: Path) -> RunData:
+    """Read the manifest of `shards` and the normalisation the run's policy takes from it."""
+    manifest = load_manifest(shards)
+    constants = normalisation(config.augment.policy, manifest.modalities, manifest.stats)
+    return RunData(shards=shards, manifest=manifest, normalisation=constants)
+
+
+def begin_folder(run: Path, config: RunConfig, data: RunData) -> None:
+    """Create RUN with its settings, data and environment; raises ConfigError when it is not empty."""
+    if run.exists() and any(run.iterdir()):
+        raise ConfigError(
+            "the run folder is not empty",
+            where={"folder": run},
+            next_step=f"go on with it by: mermed-train resume {run}, or choose another --out",
+        )
+    run.mkdir(parents=True, exist_ok=True)
+    (run / CONFIG_NAME).write_text(tomli_w.dumps(to_mapping(config)), "utf-8")
+    (run / "env.json").write_text(json.dumps(environment(), indent=1), "utf-8")
+    (run / DATA_NAME).write_text(json.dumps(_data_facts(data), indent=1), "utf-8")
+
+
+def _data_facts(data: RunData) -> dict[str, Any]:
+    mean, std = data.normalisation.mean.tolist(), data.normalisation.std.tolist()
+    names = data.manifest.modalities
+    return {
+        "manifest_digest": data.manifest.digest,
+        "shards": str(data.shards.resolve()),
+        "modalities": list(names),
+        "normalisation": {name: {"mean": mean[i], "std": std[i]} for i, name in enumerate(names)},
+        "sources": {row.source: row.samples for row in data.manifest.shards},
+    }
+
+
+def reopen_folder(run: Path, shards: Path | None) -> tuple[RunConfig, Path]:
+    """The settings of an existing run and where its shards lie; raises ResumeError when `run` is not a run."""
+    missing = [name for name in _PRELUDE if not (run / name).is_file()]
+    if missing:
+        raise ResumeError(
+            "this folder is not a run",
+            where={"folder": run},
+            expected=" ".join(_PRELUDE),
+            found=f"no {' '.join(missing)}",
+            next_step="mermed-train run PRESET --shards DIR --out RUN starts one",
+        )
+    config = load_run_config((run / CONFIG_NAME).read_text("utf-8"))
+    return config, shards or Path(json.loads((run / DATA_NAME).read_text("utf-8"))["shards"])
+
+
+def save_initial(run: Path, model: StudentTeacher) -> None:
+    """Keep the encoder as it is before the first step: evaluation compares against it."""
+    weights = model.teacher.encoder.state_dict()
+    save_file({name: tensor.detach().cpu().clone() for name, tensor in weights.items()}, run / INITIAL_NAME)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware, without host names or paths."""
+    return {
+        "mermed": mermed.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "cores": os.cpu_count(),
+        "machine": platform.machine(),
+    }
+
+
+def choose_device(config: RunConfig, world: World) -> torch.device:
+    """The device of this rank; raises EnvironmentError_ when a GPU is asked for and there is none."""
+    if config.train.device == "cpu" or (config.train.device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if torch.cuda.device_count() <= world.rank_of_node:
+        raise EnvironmentError_(
+            "no GPU for this rank",
+            expected=f"{world.ranks_per_node} GPUs",
+            found=torch.cuda.device_count(),
+            next_step="start fewer processes, or --set train.device=cpu",
+        )
+    return torch.device("cuda", world.rank_of_node)
+
+
+@contextmanager
+def process_group(world: World, device: torch.device) -> Iterator[None]:
+    """Join the other ranks over NCCL (GPU) or Gloo (CPU) for the time of the block; nothing to do when alone."""
+    if world.num_ranks == 1:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def make_deterministic(device: torch.device) -> None:
+    """Ask torch for kernels that repeat to the bit; on a GPU those that have none warn instead of stopping the run."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=device.type == "cuda")

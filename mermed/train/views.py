@@ -1,0 +1,64 @@
+"""The contact sheet of a run's views: the first image of each modality from a given slot on."""
+
+from pathlib import Path
+
+import torch
+
+from mermed.augment.draw import draw_views, policy_table
+from mermed.augment.engine import build_crops
+from mermed.augment.sheet import write_sheet
+from mermed.batch import CanvasBatch, Position
+from mermed.config import RunConfig
+from mermed.stream.canvases import CanvasStream
+from mermed.stream.loader import Share
+from mermed.stream.plan import Plan, Reference
+from mermed.stream.store import open_store
+from mermed.train.run import RunData, open_data
+
+_SEARCHED_SLOTS = 1 << 16
+
+
+class _FirstOfEach:
+    """An order of one sample per modality: the first that the plan draws from `slot` on."""
+
+    def __init__(self, plan: Plan, slot: int) -> None:
+        found: dict[int, Reference] = {}
+        for start in range(slot, slot + _SEARCHED_SLOTS, 256):
+            for reference in plan.batch(range(start, start + 256)):
+                found.setdefault(reference.modality, reference)
+            if len(found) == len(plan.drawn_modalities):
+                break
+        self.references = [found[number] for number in sorted(found)]
+
+    def batch(self, slots: range) -> list[Reference]:
+        """All of them; there is only one batch."""
+        return self.references[slots.start : slots.stop]
+
+
+def write_views(config: RunConfig, shards: Path, out: Path, slot: int = 0) -> None:
+    """Write the views of one image per modality as a PNG, with the parameters each view was made with."""
+    data = open_data(config, shards)
+    order = _FirstOfEach(Plan(data.manifest, config.mix, config.stream, config.seed), slot)
+    count = len(order.references)
+    share = Share(range(count), Position(count))
+    stream = config.stream
+    with CanvasStream(
+        order, open_store(shards), [share], batch=count, canvas_px=stream.canvas_px, num_threads=count
+    ) as canvases:
+        _write(config, data, next(canvases), out)
+
+
+def _write(config: RunConfig, data: RunData, canvases: CanvasBatch, out: Path) -> None:
+    policies = policy_table(config.augment.policy, data.manifest.modalities)
+    draws = draw_views(
+        policies,
+        seed=config.seed,
+        slot=canvases.slot,
+        modality=canvases.modality.numpy(),
+        size_px=canvases.size_px.numpy(),
+        num_global=config.augment.num_global,
+        num_local=config.augment.num_local,
+    )
+    device = torch.device("cpu")
+    crops = build_crops(config.augment, policies, data.normalisation, config.stream.canvas_px, device)
+    write_sheet(out, crops(canvases, draws), canvases, draws, data.normalisation, data.manifest.modalities)
