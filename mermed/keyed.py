@@ -57,13 +57,6 @@ def uniform(stream: int, *counters: ArrayLike) -> NDArray[np.float64]:
     return (words(stream, *counters) >> _U(11)).astype(np.float64) * 2.0**-53
 
 
-def normal(stream: int, *counters: ArrayLike) -> NDArray[np.float64]:
-    """Standard normal numbers by the Box-Muller transform, one per counter tuple."""
-    first = uniform(stream, *counters, 0)
-    second = uniform(stream, *counters, 1)
-    return np.sqrt(-2.0 * np.log1p(-first)) * np.cos(2.0 * np.pi * second)
-
-
 def permute(index: ArrayLike, length: int, stream: int) -> NDArray[np.int64]:
     """Where a keyed permutation of range(length) sends each `index`: a Feistel network with cycle walking.
 

@@ -11,10 +11,10 @@ REAL_DATA = REPOSITORY.parent / "shared" / "data"
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory) -> Path:
     """Raw phantoms of seven modalities, 14 images each, with the broken files among them."""
-    from mermed.pack.phantoms import write_phantoms
+    from mermed.pack.phantoms import make_phantoms
 
     folder = tmp_path_factory.mktemp("phantoms")
-    write_phantoms(folder, images=14, seed=0)
+    make_phantoms(folder, images_per_modality=14, seed=0)
     return folder
 
 

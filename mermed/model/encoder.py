@@ -71,16 +71,12 @@ def _check_side(encoder: nn.Module, image_px: int) -> None:
         )
 
 
-def class_token(
-    encoder: nn.Module, images: Float[Tensor, "batch 3 side side"]
-) -> Float[Tensor, "batch width"]:
+def class_token(encoder: nn.Module, images: Float[Tensor, "batch 3 side side"]) -> Float[Tensor, "batch width"]:
     """The class token after the final norm. Raises ConfigError when the patches do not divide the side."""
     return _tokens(encoder, images)[:, 0]
 
 
-def features(
-    encoder: nn.Module, images: Float[Tensor, "batch 3 side side"]
-) -> dict[str, Float[Tensor, "batch width"]]:
+def features(encoder: nn.Module, images: Float[Tensor, "batch 3 side side"]) -> dict[str, Float[Tensor, "batch width"]]:
     """What downstream probes read: `cls`, the class token, and `patch_mean`, the mean of the patch tokens."""
     tokens = _tokens(encoder, images)
     num_prefix: int = encoder.num_prefix_tokens  # type: ignore[assignment]

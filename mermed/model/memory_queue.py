@@ -17,8 +17,8 @@ GAUGE_ROWS = 512
 class CollapseGauge:
     """How alike the queue rows of one modality are, over `rows` of them.
 
-    `effective_rank` is exp of the entropy of the normalised singular values (Roy and Vetterli 2007): 1 when all rows lie
-    on a line, at most min(rows, dim). `mean_cosine` is the mean over pairs of different rows: 1 when all are equal.
+    `effective_rank` is exp of the entropy of the normalised singular values (Roy and Vetterli 2007): 1 when all rows
+    lie on a line, at most min(rows, dim). `mean_cosine` is the mean over pairs of different rows: 1 when all are equal.
     """
 
     rows: int

@@ -66,8 +66,9 @@ class StudentTeacher(nn.Module):
     @torch.no_grad()
     def update_teacher(self, momentum: float) -> None:
         """teacher = momentum * teacher + (1 - momentum) * student, for parameters only, not for buffers."""
-        teacher, student = list(self.teacher.parameters()), list(self.student.parameters())
-        torch._foreach_lerp_(teacher, student, 1.0 - momentum)
+        averaged: list[Tensor] = list(self.teacher.parameters())
+        newest: list[Tensor] = list(self.student.parameters())
+        torch._foreach_lerp_(averaged, newest, 1.0 - momentum)  # type: ignore[attr-defined]
 
 
 def build_student_teacher(config: ModelConfig, image_px: int, seed: int) -> tuple[StudentTeacher, InitReport | None]:
@@ -85,7 +86,5 @@ def build_student_teacher(config: ModelConfig, image_px: int, seed: int) -> tupl
 def _build_network(config: ModelConfig, image_px: int, *, drop_path: float, seed: int) -> Network:
     encoder = build_encoder(config, image_px, drop_path=drop_path, seed=seed)
     width: int = encoder.embed_dim  # type: ignore[assignment]
-    head = ProjectionHead(
-        width, config.head_hidden, config.embedding, batch_norm=config.head_batch_norm, seed=seed
-    )
+    head = ProjectionHead(width, config.head_hidden, config.embedding, batch_norm=config.head_batch_norm, seed=seed)
     return Network(encoder, synchronise_batch_norm(head))

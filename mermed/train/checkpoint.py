@@ -108,7 +108,7 @@ def _check(state: RunState, manifest_digest: str, checkpoint: str) -> None:
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, student: nn.Module) -> dict[str, Tensor]:
     """The state of AdamW as named tensors: `<what>:<parameter name>`."""
-    names = {parameter: name for name, parameter in student.named_parameters()}
+    names: dict[Tensor, str] = {parameter: name for name, parameter in student.named_parameters()}
     return {
         f"{what}:{names[parameter]}": torch.as_tensor(value)
         for parameter, entries in optimizer.state.items()

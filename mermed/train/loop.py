@@ -20,7 +20,6 @@ from mermed.config import RunConfig
 from mermed.model.student_teacher import build_student_teacher
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import rank_shares
-from mermed.stream.plan import Plan
 from mermed.stream.store import open_store
 from mermed.train.checkpoint import RunState, restore_checkpoint, save_checkpoint
 from mermed.train.meters import LiveLine, MetricsWriter, StepClock
@@ -66,8 +65,12 @@ def _prepare(
         state, skipped = restore_checkpoint(run, data.manifest.digest, trainer.model, trainer.queue, trainer.optimizer)
         if world.is_main:
             for name in skipped:
-                console.print(f"[bold red]checkpoint {name} is damaged: going on from an earlier one[/]")
-            console.print(f"resumed after step {state.step} ({state.slots} slots consumed)", highlight=False)
+                console.print(
+                    f"passed over a damaged checkpoint: {name}", style="bold red", markup=False, soft_wrap=True
+                )
+            console.print(
+                f"resumed after step {state.step} ({state.slots} slots consumed)", highlight=False, soft_wrap=True
+            )
         return trainer, state
     if world.is_main:
         save_initial(run, trainer.model)
@@ -111,7 +114,7 @@ def _open_stream(config: RunConfig, data: RunData, state: RunState, world: World
     stream = config.stream
     offsets = world.share(config.train.batch)
     return CanvasStream(
-        Plan(data.manifest, config.mix, stream, config.seed),
+        data.plan,
         open_store(data.shards),
         rank_shares(state.slots, config.train.batch, offsets, config.train.steps - state.step),
         batch=len(offsets),

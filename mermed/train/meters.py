@@ -109,7 +109,7 @@ class LiveLine:
         columns = [
             BarColumn(24),
             MofNCompleteColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeRemainingColumn(compact=True),
         ]
         self._progress = Progress(*columns, console=console, transient=True) if console.is_terminal else None
@@ -125,7 +125,9 @@ class LiveLine:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=figures["step"], description=text)
         else:
-            self._console.print(f"step {figures['step']}/{self._steps}  {text}", highlight=False, soft_wrap=True)
+            self._console.print(
+                f"step {figures['step']}/{self._steps}  {text}", highlight=False, markup=False, soft_wrap=True
+            )
 
     def __enter__(self) -> "LiveLine":
         if self._progress is not None:

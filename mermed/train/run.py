@@ -21,6 +21,7 @@ from mermed.contract import Manifest, load_manifest
 from mermed.errors import ConfigError, EnvironmentError_, ResumeError
 from mermed.model.student_teacher import StudentTeacher
 from mermed.model.weights import CONFIG_NAME, INITIAL_NAME
+from mermed.stream.plan import Plan
 from mermed.world import World
 
 DATA_NAME = "data.json"
@@ -33,14 +34,19 @@ class RunData:
 
     shards: Path
     manifest: Manifest
+    plan: Plan
     normalisation: Normalisation
 
 
 def open_data(config: RunConfig, shards: Path) -> RunData:
-    """Read the manifest of `shards` and the normalisation the run's policy takes from it."""
+    """Read the manifest of `shards`, plan over it, and take the normalisation of the run's policy from it.
+
+    Raises ConfigError when the mix or the policy does not fit the collection: before a run folder is made.
+    """
     manifest = load_manifest(shards)
     constants = normalisation(config.augment.policy, manifest.modalities, manifest.stats)
-    return RunData(shards=shards, manifest=manifest, normalisation=constants)
+    plan = Plan(manifest, config.mix, config.stream, config.seed)
+    return RunData(shards=shards, manifest=manifest, plan=plan, normalisation=constants)
 
 
 def begin_folder(run: Path, config: RunConfig, data: RunData) -> None:

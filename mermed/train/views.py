@@ -38,7 +38,7 @@ class _FirstOfEach:
 def write_views(config: RunConfig, shards: Path, out: Path, slot: int = 0) -> None:
     """Write the views of one image per modality as a PNG, with the parameters each view was made with."""
     data = open_data(config, shards)
-    order = _FirstOfEach(Plan(data.manifest, config.mix, config.stream, config.seed), slot)
+    order = _FirstOfEach(data.plan, slot)
     count = len(order.references)
     share = Share(range(count), Position(count))
     stream = config.stream
@@ -61,4 +61,12 @@ def _write(config: RunConfig, data: RunData, canvases: CanvasBatch, out: Path) -
     )
     device = torch.device("cpu")
     crops = build_crops(config.augment, policies, data.normalisation, config.stream.canvas_px, device)
-    write_sheet(out, crops(canvases, draws), canvases, draws, data.normalisation, data.manifest.modalities)
+    write_sheet(
+        out,
+        canvases,
+        draws,
+        crops(canvases, draws),
+        modalities=data.manifest.modalities,
+        normalisation=data.normalisation,
+        title=f"policy {config.augment.policy}, {config.preset}, seed {config.seed}",
+    )

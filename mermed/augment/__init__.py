@@ -1,0 +1,1 @@
+"""Canvases to views: what is drawn for each view, and the engines that apply it."""

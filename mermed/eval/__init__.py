@@ -1,0 +1,1 @@
+"""Judge an encoder: frozen features, probes, intervals, one report."""

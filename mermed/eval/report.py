@@ -1,0 +1,181 @@
+"""report.html: verdict, what needs attention, figures, tables, settings; one file that asks the network for nothing.
+
+All numbers come from the summary, so the page and summary.json cannot disagree. It names datasets and classes, never a
+file, a key or a group.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from mermed.eval.comparison import MODELS, PROBES
+from mermed.eval.figures import forest_plot, map_figure
+from mermed.eval.maps import EmbeddingMap
+from mermed.eval.page import badge, page, paragraph, section, table
+from mermed.eval.verdict import MAX_ATTENTION, Notice, notices, verdict
+
+PROBE_NAMES = {"knn": "k-NN", "linear": "linear probe"}
+_EXPLANATION = (
+    "Features are frozen: no weight of an encoder was trained on labels. Intervals are 95 % percentile intervals of "
+    "1,000 resamples of the test patients or groups. Random weights are three draws: their mean with its interval, and "
+    "the range of the three. A difference is paired: both models on the same resamples."
+)
+
+
+def render(summary: Mapping[str, Any], maps: Sequence[EmbeddingMap]) -> str:
+    """The whole page of an evaluation."""
+    scored = [task for task in summary["tasks"] if task["results"]]
+    known = notices(summary)
+    body = [
+        f"<h1>Evaluation of {escape(summary['run']['name'])} on {escape(summary['data']['name'])}</h1>",
+        paragraph(verdict(summary), "verdict"),
+        section("What needs your attention", _notice_list(known[:MAX_ATTENTION])),
+    ]
+    if scored:
+        body += [
+            section("AUROC by dataset", forest_plot(scored), _result_table(scored), paragraph(_EXPLANATION, "soft")),
+            section("Teacher against its baselines", _difference_table(scored)),
+        ]
+    if maps:
+        text = "First two principal axes of the teacher's features. Distances are real, directions mean nothing."
+        body.append(section("Where images lie", paragraph(text, "soft"), map_figure(maps)))
+    body += [section("Each dataset", *(_task_details(task) for task in summary["tasks"]))]
+    if known[MAX_ATTENTION:]:
+        body.append(section("Also to know", _notice_list(known[MAX_ATTENTION:])))
+    body.append(section("Run, data, settings", _settings_table(summary)))
+    return page(f"Evaluation of {summary['run']['name']}", "\n".join(body))
+
+
+def _notice_list(found: Sequence[Notice]) -> str:
+    if not found:
+        return paragraph("Nothing.", "soft")
+    items = []
+    for notice in found:
+        step = f" <code>{escape(notice.next_step)}</code>" if notice.next_step else ""
+        items.append(f"<li>{escape(notice.text)}{step}</li>")
+    return f"<ul>{''.join(items)}</ul>"
+
+
+def measure_cell(measure: Mapping[str, Any], extra: str = "", *, signed: bool = False) -> str:
+    """A number with its interval below it, or n/a with the reason as the tooltip."""
+    if measure["value"] is None:
+        return f'<span class="soft" title="{escape(measure["reason"])}">n/a</span>'
+    form = "+.3f" if signed else ".3f"
+    text = f"{measure['value']:{form}}"
+    if measure["low"] is not None:
+        text += f"<small>{measure['low']:{form}} to {measure['high']:{form}}</small>"
+    else:
+        text += f"<small>{escape(measure['reason'])}</small>"
+    return text + (f"<small>{escape(extra)}</small>" if extra else "")
+
+
+def _result_table(scored: Sequence[Mapping[str, Any]]) -> str:
+    head = ["dataset", "test images", "test groups"]
+    head += [f"{PROBE_NAMES[probe]}: {model}" for probe in PROBES for model in MODELS]
+    rows = []
+    for task in scored:
+        cells = [_title_cell(task), str(sum(task["images"]["test"].values())), str(task["groups"]["test"])]
+        for probe in PROBES:
+            results = task["results"][probe]
+            cells += [measure_cell(results[model]["auroc"], _range_text(results, model)) for model in MODELS]
+        rows.append(cells)
+    return table(head, rows)
+
+
+def _range_text(results: Mapping[str, Any], model: str) -> str:
+    spread = results[model].get("range")
+    return f"range {spread[0]:.3f} to {spread[1]:.3f}" if spread else ""
+
+
+def _title_cell(task: Mapping[str, Any]) -> str:
+    badges = [badge(flaw["badge"], flaw["reason"]) for flaw in task["flaws"]]
+    if task["leak"]["status"] == "LEAKY":
+        badges.insert(0, badge("LEAKY", task["leak"]["reason"], "bad"))
+    return f"{escape(task['name'])}<br>{''.join(badges)}"
+
+
+def _difference_table(scored: Sequence[Mapping[str, Any]]) -> str:
+    names = ("teacher - random", "teacher - initial")
+    head = ["dataset", *(f"{PROBE_NAMES[probe]}: {name.replace('-', '−')}" for probe in PROBES for name in names)]
+    rows = []
+    for task in scored:
+        cells = [escape(task["name"])]
+        for probe in PROBES:
+            cells += [_difference_cell(task["results"][probe]["differences"][name]) for name in names]
+        rows.append(cells)
+    return table(head, rows)
+
+
+def _difference_cell(measure: Mapping[str, Any]) -> str:
+    """A difference, coloured only where its whole interval lies on one side of 0."""
+    style = ""
+    if measure["low"] is not None:
+        style = "good" if measure["low"] > 0 else "bad" if measure["high"] < 0 else ""
+    return f'<span class="{style}">{measure_cell(measure, signed=True)}</span>'
+
+
+def _task_details(task: Mapping[str, Any]) -> str:
+    lines = [_count_table(task)] if task["classes"] else []
+    if task["unlabelled"]:
+        lines.append(paragraph(f"{task['unlabelled']} images without a label were skipped."))
+    lines += [paragraph(f"{flaw['badge']}: {flaw['reason']}.") for flaw in task["flaws"]]
+    lines.append(paragraph(f"Leak check: {task['leak']['status']}. {task['leak']['reason']}."))
+    lines += [paragraph(f"Class {name} has no AUROC: {why}.") for name, why in task["excluded_classes"].items()]
+    if task["reason"]:
+        lines.insert(0, paragraph(f"Not scored: {task['reason']}."))
+    else:
+        lines += [_accuracy_table(task), _class_table(task), *_probe_lines(task)]
+    state = "" if task["results"] else ' <span class="soft">(not scored)</span>'
+    return f"<details><summary>{escape(task['name'])}{state}</summary>{''.join(lines)}</details>"
+
+
+def _count_table(task: Mapping[str, Any]) -> str:
+    splits = list(task["images"])
+    rows = [[escape(name), *(str(task["images"][split][name]) for split in splits)] for name in task["classes"]]
+    rows.append(['<span class="soft">patients or groups</span>', *(str(task["groups"][split]) for split in splits)])
+    return table(["images per class", *splits], rows)
+
+
+def _accuracy_table(task: Mapping[str, Any]) -> str:
+    rows = []
+    for probe in PROBES:
+        for model in MODELS:
+            entry = task["results"][probe][model]
+            name = f"{PROBE_NAMES[probe]}: {model}" + (" (first draw)" if model == "random" else "")
+            rows.append([name, measure_cell(entry["accuracy"]), measure_cell(entry["balanced_accuracy"])])
+    return table(["", "accuracy", "balanced accuracy"], rows)
+
+
+def _class_table(task: Mapping[str, Any]) -> str:
+    head = ["AUROC of a class against the rest", *(f"{PROBE_NAMES[p]}: {model}" for p in PROBES for model in MODELS)]
+    rows = []
+    for name in task["classes"]:
+        entries = [task["results"][probe][model]["class_auroc"][name] for probe in PROBES for model in MODELS]
+        rows.append([escape(name), *map(measure_cell, entries)])
+    return table(head, rows)
+
+
+def _probe_lines(task: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for probe in PROBES:
+        for model in MODELS:
+            entry = task["results"][probe][model]
+            said = [*entry["notes"]]
+            if "c" in entry:
+                said.insert(0, f"C = {entry['c']:g}, chosen on {entry['chosen_on']}")
+            if entry["auroc"]["lacking"]:
+                said.append(f"{entry['auroc']['lacking']} resamples lacked a class and were averaged over the others")
+            if said:
+                lines.append(paragraph(f"{PROBE_NAMES[probe]}, {model}: {'; '.join(said)}.", "soft"))
+    return lines
+
+
+def _settings_table(summary: Mapping[str, Any]) -> str:
+    rows = []
+    for group in ("run", "data", "settings"):
+        for name, value in summary[group].items():
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            rows.append([escape(f"{group}: {name.replace('_', ' ')}"), f"<code>{escape(shown) or '-'}</code>"])
+    for name, facts in summary["models"].items():
+        rows.append([escape(f"weights: {name}"), f"<code>{escape(facts['weights'])}</code>"])
+    return table(["", "value"], rows, "text")

@@ -1,0 +1,49 @@
+"""PackOptions: every choice that decides the bytes of a packed collection."""
+
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Literal
+
+from mermed.contract import canonical_json
+from mermed.errors import ConfigError
+from mermed.pack.raw import Bounds
+from mermed.pack.window import NAMED_WINDOWS_HU
+
+Codec = Literal["jpeg", "png"]
+RULES_VERSION = 1
+"""Counts changes of the rules from raw to canonical pixels; raise it whenever any packed byte would change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackOptions:
+    """How raw images become samples and samples become shards."""
+
+    side_px: int = 512
+    """Longest allowed short side; larger images are reduced to it, smaller ones are kept."""
+    shard_mb: int = 256
+    """Size in MiB at which a shard is closed; a single larger sample still fits in one."""
+    codec: Codec = "jpeg"
+    """JPEG (quality 95, 4:4:4) or lossless PNG."""
+    ct_window: str = "soft_tissue"
+    """Name of the window that CT in Hounsfield units is shown through."""
+    max_pixels: int = 2**28
+    """Images whose header claims more pixels are refused before they are decoded."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("side_px", 16), ("shard_mb", 1), ("max_pixels", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is too small", expected=f"{least} or more", found=getattr(self, name))
+        if self.codec not in ("jpeg", "png"):
+            raise ConfigError("unknown codec", expected="jpeg | png", found=self.codec)
+        if self.ct_window not in NAMED_WINDOWS_HU:
+            raise ConfigError("unknown CT window", expected=" | ".join(NAMED_WINDOWS_HU), found=self.ct_window)
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds a reader keeps; a JPEG may be decoded reduced as long as twice the short side is left."""
+        return Bounds(max_pixels=self.max_pixels, least_side_px=2 * self.side_px)
+
+    def digest(self, salt_mark: str) -> str:
+        """The sha256 of these options, the version of the rules and the mark of the salt that names samples."""
+        content = {**asdict(self), "rules": RULES_VERSION, "salt": salt_mark}
+        return sha256(canonical_json(content)).hexdigest()

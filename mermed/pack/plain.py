@@ -1,0 +1,190 @@
+"""Plain: the layout SRC/<modality>/<dataset>/labels.csv, walked into a listing of images and of what is left out."""
+
+import csv
+import io
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from mermed.contract import DATASET_GRAMMAR, SLUG_GRAMMAR, SPLITS
+from mermed.errors import ConfigError
+from mermed.pack.raw import Bin
+
+LABELS_NAME = "labels.csv"
+_REQUIRED = ("file", "label")
+_OPTIONAL = ("patient_id", "group_id", "split", "licence")
+_DELIMITERS = ",;\t"
+LICENCE_CHARACTERS = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedImage:
+    """One row of a labels.csv: where the file is, and what the row says of it (empty text where it says nothing).
+
+    `file` is the path the row gives, below the dataset's folder; `place` is that path below SRC.
+    """
+
+    modality: str
+    dataset: str
+    file: str
+    place: str
+    path: Path
+    label: str
+    patient_id: str = ""
+    group_id: str = ""
+    split: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedRow:
+    """One input that is not packed, as it stands in quarantine.csv and excluded.csv."""
+
+    place: str
+    reason: str
+    detail: str
+    bin: Bin = "quarantined"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Everything found below SRC: every input is either an image to read or a row with a reason."""
+
+    images: tuple[ListedImage, ...]
+    rejected: tuple[RejectedRow, ...]
+
+    @property
+    def num_inputs(self) -> int:
+        """Inputs that the accounts of a pack must add up to."""
+        return len(self.images) + len(self.rejected)
+
+
+def walk(source: Path) -> Listing:
+    """List every dataset below `source`, in a fixed order; raises ConfigError for a layout that makes no sense."""
+    source = Path(source)
+    if not source.is_dir():
+        raise ConfigError("the source is not a folder", where={"folder": source})
+    images: list[ListedImage] = []
+    rejected: list[RejectedRow] = []
+    seen: set[tuple[str, str]] = set()
+    for folder in sorted(path.parent for path in source.glob(f"*/*/{LABELS_NAME}")):
+        name = slug(folder.parent.name, SLUG_GRAMMAR, "modality"), slug(folder.name, DATASET_GRAMMAR, "dataset")
+        if name in seen:
+            raise ConfigError("two folders give one dataset name", where={"dataset": "/".join(name)})
+        seen.add(name)
+        listing = _walk_dataset(source, folder, *name)
+        images += listing.images
+        rejected += listing.rejected
+    if not seen:
+        raise ConfigError(
+            "no dataset found",
+            where={"folder": source},
+            expected=f"SRC/<modality>/<dataset>/{LABELS_NAME}",
+            found="no such file",
+            next_step="try it out with: mermed-shard phantoms OUT",
+        )
+    return Listing(images=tuple(images), rejected=tuple(rejected))
+
+
+def slug(name: str, grammar: re.Pattern[str], noun: str) -> str:
+    """The nearest name to a folder's that follows `grammar`; raises ConfigError when nothing is left of it."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    allowed = r"[^a-z0-9_]+" if grammar is SLUG_GRAMMAR else r"[^a-z0-9_-]+"
+    short = re.sub(allowed, "_", plain).strip("_-")[: 32 if grammar is SLUG_GRAMMAR else 64]
+    if not grammar.fullmatch(short):
+        raise ConfigError(f"a folder's name gives no {noun} name", expected=grammar.pattern, found=repr(name))
+    return short
+
+
+def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Listing:
+    rows: dict[str, ListedImage] = {}
+    rejected: list[RejectedRow] = []
+    top = f"{folder.parent.name}/{folder.name}"
+    for values in read_rows(folder / LABELS_NAME, f"{modality}/{dataset}"):
+        place = f"{top}/{values['file']}"
+        if not _is_inside(source, folder, values["file"]):
+            rejected.append(RejectedRow(place=place, reason="path_escape", detail="the row leads out of its dataset"))
+            continue
+        path = folder / values["file"]
+        image = ListedImage(modality=modality, dataset=dataset, place=place, path=path, **values)
+        known = rows.setdefault(str(PurePosixPath(values["file"])), image)
+        if known is not image:
+            same = known == image
+            detail = "the file is listed twice" + ("" if same else ", with different values; its first row counts")
+            rejected.append(
+                RejectedRow(
+                    place=place, reason="listed_twice", detail=detail, bin="excluded" if same else "quarantined"
+                )
+            )
+    rejected += _unlisted(folder, top, set(rows))
+    return Listing(images=tuple(rows[file] for file in sorted(rows)), rejected=tuple(rejected))
+
+
+def _is_inside(source: Path, folder: Path, file: str) -> bool:
+    """True when `file` stays in its dataset by name, and in SRC after every symbolic link."""
+    parts = PurePosixPath(file).parts
+    if not parts or file.startswith("/") or ".." in parts or "\\" in file or "\0" in file:
+        return False
+    try:
+        return (folder / file).resolve().is_relative_to(source.resolve())
+    except (OSError, RuntimeError):
+        return False
+
+
+def _unlisted(folder: Path, top: str, listed: set[str]) -> Iterator[RejectedRow]:
+    """Every file of the dataset that no row names; hidden files are not counted."""
+    for path in sorted(folder.rglob("*")):
+        file = path.relative_to(folder)
+        is_hidden = any(part.startswith(".") for part in file.parts)
+        if is_hidden or file.as_posix() in listed or file.as_posix() == LABELS_NAME or path.is_dir():
+            continue
+        detail = "no row of labels.csv names it"
+        yield RejectedRow(place=f"{top}/{file.as_posix()}", reason="not_listed", detail=detail, bin="excluded")
+
+
+def read_rows(path: Path, dataset: str) -> Iterator[dict[str, str]]:
+    """The rows of a labels.csv as stripped texts of the known columns; raises ConfigError naming dataset and line.
+
+    A byte-order mark, CRLF and the separators , ; and tab are all read. Other columns are left alone.
+    """
+    where: dict[str, object] = {"dataset": dataset, "file": LABELS_NAME}
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError("a labels.csv is not UTF-8", where={**where, "line": line}) from None
+    head = text.split("\n", 1)[0]
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max(_DELIMITERS, key=head.count))
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
+    missing = [name for name in _REQUIRED if name not in reader.fieldnames]
+    if missing:
+        raise ConfigError(
+            "a labels.csv lacks a column",
+            where=where,
+            expected=", ".join(_REQUIRED),
+            found=", ".join(reader.fieldnames),
+        )
+    try:
+        for row in reader:
+            yield _clean(row, {**where, "line": reader.line_num})
+    except csv.Error as error:
+        where["line"] = reader.line_num
+        raise ConfigError("a labels.csv cannot be read", where=where, found=error) from None
+
+
+def _clean(row: Mapping[str | None, str | list[str] | None], where: dict[str, object]) -> dict[str, str]:
+    """One row with its known columns stripped; raises ConfigError for a row that cannot be meant."""
+    if None in row:
+        raise ConfigError("a row has more values than the header has names", where=where)
+    values = {name: str(row.get(name) or "").strip() for name in (*_REQUIRED, *_OPTIONAL)}
+    values["split"] = values["split"].lower()
+    values["licence"] = values["licence"][:LICENCE_CHARACTERS]
+    if not values["file"]:
+        raise ConfigError("a row names no file", where=where)
+    if values["split"] not in ("", *SPLITS):
+        raise ConfigError(
+            "a row names an unknown split", where=where, expected="train, val, test or nothing", found=values["split"]
+        )
+    return values

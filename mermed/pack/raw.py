@@ -1,0 +1,66 @@
+"""RawImage: the pixels of one source image as a reader hands them over, and the bounds every reader keeps."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mermed.errors import SampleError
+from mermed.pack.window import Curve
+
+Scale = Literal["display", "hounsfield", "stored"]
+Bin = Literal["quarantined", "excluded"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What a reader may spend on one file: pixels it decodes, bytes it opens.
+
+    A reader may decode a JPEG at 1/2, 1/4 or 1/8 scale as long as its short side stays at least `least_side_px`.
+    """
+
+    max_pixels: int = 2**28
+    max_bytes: int = 2**30
+    least_side_px: int = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RawImage:
+    """One image in the units of its source, upright, before any window, inversion or resizing.
+
+    `pixels` is (height, width) of any real dtype, or (height, width, 3) uint8 RGB. `scale` says what grey values mean:
+    "display" is 8-bit as a screen shows it (RGB always is), "hounsfield" is CT in HU, "stored" has no known unit.
+    `voi` is the window or table its header asks for, `is_inverted` is MONOCHROME1 (white is low; to be applied after
+    the window), `padding` marks pixels that lie outside the scanned field, `spacing_mm` is (row, column).
+    """
+
+    pixels: NDArray[Any]
+    scale: Scale
+    source_bits: int
+    voi: Curve | None = None
+    is_inverted: bool = False
+    padding: NDArray[np.bool_] | None = None
+    spacing_mm: tuple[float, float] | None = None
+    frame: int | None = None
+
+
+class RejectedInput(SampleError):
+    """One input that is not packed: `reason` is a slug for the tables, `detail` one line without identifiers.
+
+    `bin` tells bad input ("quarantined", counts against --max-bad) from input left out by a rule ("excluded").
+    """
+
+    def __init__(self, reason: str, detail: str = "", *, bin: Bin = "quarantined") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason_slug = reason
+        self.detail = detail
+        self.bin: Bin = bin
+
+
+def check_size(width: int, height: int, bounds: Bounds, *, frames: int = 1) -> None:
+    """Refuse an image by the size its header claims, before anything is decoded; raises RejectedInput."""
+    if width < 1 or height < 1:
+        raise RejectedInput("no_pixels", f"the header claims {width} x {height} pixels")
+    if width * height * max(frames, 1) > bounds.max_pixels:
+        raise RejectedInput("pixel_limit", f"the header claims {width} x {height} x {frames} pixels")

@@ -1,0 +1,58 @@
+"""Schema: the JSON Schema of manifest.json and of a sample's JSON, derived from the classes of the contract."""
+
+import types
+import typing
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+from mermed.contract import DATASET_GRAMMAR, FORMAT_VERSION, KEY_GRAMMAR, SLUG_GRAMMAR, SPLITS, Manifest, SampleMeta
+from mermed.contract import ShardRow as Row
+
+_PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+_GRAMMARS = {"key": KEY_GRAMMAR, "modality": SLUG_GRAMMAR, "dataset": DATASET_GRAMMAR}
+
+
+def contract_schema() -> dict[str, Any]:
+    """The schema that shards/manifest.schema.json holds: the manifest, with rows and samples under `$defs`."""
+    sample = _object(SampleMeta)
+    sample["properties"]["xxh3"] = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
+    sample["required"] = sorted([*sample["properties"]])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"MerMED packed collection, format version {FORMAT_VERSION}",
+        **_object(Manifest),
+        "$defs": {"ShardRow": _object(Row), "Sample": sample},
+    }
+
+
+def _object(cls: type[Any]) -> dict[str, Any]:
+    """One dataclass as an object schema: its fields, no others, and those without a default required."""
+    hints = typing.get_type_hints(cls)
+    properties = {entry.name: _field(entry.name, hints[entry.name]) for entry in fields(cls)}
+    required = [entry.name for entry in fields(cls) if entry.default is MISSING and entry.default_factory is MISSING]
+    if "format_version" in properties:
+        properties["format_version"] = {"const": FORMAT_VERSION}
+        required.append("format_version")
+    return {"type": "object", "properties": properties, "required": sorted(required), "additionalProperties": False}
+
+
+def _field(name: str, hint: Any) -> dict[str, Any]:
+    if name in _GRAMMARS:
+        return {"type": "string", "pattern": f"^{_GRAMMARS[name].pattern}$"}
+    return {"enum": list(SPLITS)} if name == "split" else _type(hint)
+
+
+def _type(hint: Any) -> dict[str, Any]:
+    """The schema of one annotation."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint in _PLAIN:
+        return {"type": _PLAIN[hint]}
+    if origin in (typing.Union, types.UnionType):
+        return {"anyOf": [_type(argument) for argument in arguments]}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _type(arguments[1])}
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return {"type": "array", "items": _type(arguments[0])}
+    if origin is tuple:
+        return {"type": "array", "prefixItems": [_type(argument) for argument in arguments], "items": False}
+    return {"$ref": f"#/$defs/{hint.__name__}"} if isinstance(hint, type) and is_dataclass(hint) else {}

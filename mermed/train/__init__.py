@@ -1,0 +1,1 @@
+"""The training run: schedules, losses, optimiser, step, loop, checkpoints, meters."""
