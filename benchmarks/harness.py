@@ -201,7 +201,8 @@ def main(run: Callable[[Options], Report]) -> None:
     options = Options(
         quick=given.quick, rounds=given.rounds or (MIN_ROUNDS if given.quick else 15), record=given.record
     )
-    report, around = run(options), environment()
+    around = environment()
+    report = run(options)
     console = Console()
     _show(console, report, around)
     if options.record:
@@ -286,7 +287,7 @@ def _record_text(report: Report, around: Mapping[str, Any], options: Options) ->
         *(f"- {_ratio_text(name, ratio)}" for name, ratio in report.ratios.items()),
         *(f"- {note}" for note in report.notes),
         f"- settings: {json.dumps(dict(report.settings))}",
-        f"- {around['cores']} cores, {around['threads']} threads, load {around['load_1min']} when done",
+        f"- {around['cores']} cores, threads: {around['threads']}, load {around['load_1min']} at the start",
         f"- versions: {json.dumps(around['versions'])}",
     ]
     return "\n".join(lines) + "\n"

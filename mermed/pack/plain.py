@@ -101,15 +101,18 @@ def slug(name: str, grammar: re.Pattern[str], noun: str) -> str:
 def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Listing:
     rows: dict[str, ListedImage] = {}
     rejected: list[RejectedRow] = []
+    named: set[str] = set()
     top = f"{folder.parent.name}/{folder.name}"
     for values in read_rows(folder / LABELS_NAME, f"{modality}/{dataset}"):
         place = f"{top}/{values['file']}"
+        name = str(PurePosixPath(values["file"]))
+        named.add(name)
         if not _is_inside(source, folder, values["file"]):
             rejected.append(RejectedRow(place=place, reason="path_escape", detail="the row leads out of its dataset"))
             continue
         path = folder / values["file"]
         image = ListedImage(modality=modality, dataset=dataset, place=place, path=path, **values)
-        known = rows.setdefault(str(PurePosixPath(values["file"])), image)
+        known = rows.setdefault(name, image)
         if known is not image:
             same = known == image
             detail = "the file is listed twice" + ("" if same else ", with different values; its first row counts")
@@ -118,7 +121,7 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
                     place=place, reason="listed_twice", detail=detail, bin="excluded" if same else "quarantined"
                 )
             )
-    rejected += _unlisted(folder, top, set(rows))
+    rejected += _unlisted(folder, top, named)
     return Listing(images=tuple(rows[file] for file in sorted(rows)), rejected=tuple(rejected))
 
 
@@ -170,7 +173,7 @@ def read_rows(path: Path, dataset: str) -> Iterator[dict[str, str]]:
         for row in reader:
             yield _clean(row, {**where, "line": reader.line_num})
     except csv.Error as error:
-        where["line"] = reader.line_num
+        where["line"] = reader.line_num + 1
         raise ConfigError("a labels.csv cannot be read", where=where, found=error) from None
 
 

@@ -168,6 +168,7 @@ class _Logger:
             "loss_by_modality": {name: total / count for name, (total, count) in losses.items()},
             "teacher_entropy": {name: total / count for name, (total, count) in entropies.items()},
             "gradient_norm": float(result.gradient_norm),
+            **self._collapse(),
             **asdict(result.schedule),
             **self.clock.read(),
             "queues": dict(queues),
@@ -176,6 +177,14 @@ class _Logger:
         if self._writer is not None and self._line is not None:
             self._writer.write(figures)
             self._line.show(figures)
+
+    def _collapse(self) -> dict[str, dict[str, float]]:
+        """How alike the queue's rows are, per modality: effective rank falls to 1 and cosine rises to 1 in a collapse."""
+        gauges = {self._names[number]: gauge for number, gauge in self._trainer.queue.collapse_gauges().items()}
+        return {
+            "queue_rank": {name: gauge.effective_rank for name, gauge in gauges.items()},
+            "queue_cosine": {name: gauge.mean_cosine for name, gauge in gauges.items()},
+        }
 
     def _by_modality(self, values: Tensor, modality: Tensor) -> dict[str, tuple[float, int]]:
         """Sum and count of each modality's values over all ranks; modalities without an image are left out."""

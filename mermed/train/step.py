@@ -22,7 +22,7 @@ from mermed.errors import DivergenceError
 from mermed.model.memory_queue import MemoryQueue
 from mermed.model.student_teacher import StudentTeacher
 from mermed.train.losses import memory_losses, teacher_entropy
-from mermed.train.optim import build_optimizer, clip_gradients, set_schedule
+from mermed.train.optim import build_optimizer, clip_gradients, finite, set_schedule
 from mermed.train.schedules import StepSchedule, at
 from mermed.world import World
 
@@ -80,7 +80,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         losses.mean().backward()
         norm = clip_gradients(self.model.student.parameters(), config.optim.clip, config.optim.clip_by)
-        is_finite = torch.isfinite(losses.mean()) & torch.isfinite(norm)
+        is_finite = finite(losses.mean(), norm)
         all_finite, any_stop, audit = self._agree(is_finite, stop_asked, batch_audit(canvases, draws))
         if not all_finite:
             raise DivergenceError(

@@ -115,7 +115,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_loudly(tiny, start, go_on, t
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     go_on(run)
-    assert "damaged checkpoint: step-000000008 (teacher.safetensors" in quiet.file.getvalue()
+    assert "damaged checkpoint: step-000000008 (the bytes of teacher.safetensors changed)" in quiet.file.getvalue()
     assert "resumed after step 7" in quiet.file.getvalue()
     assert _trace(run) == expected
 
