@@ -1,6 +1,6 @@
 """One task, all models: both probes on frozen features, the measures side by side, the paired differences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +17,8 @@ from mermed.eval.tasks import Task
 PROBES = ("knn", "linear")
 MODELS = ("random", "initial", "teacher")
 RANDOM_SEEDS = 3
+MIN_GROUPS = 20
+"""Test groups below which a percentile interval is too short to be believed, so that it decides nothing."""
 
 
 def random_name(number: int) -> str:
@@ -99,15 +101,18 @@ def _as_json(task: Task, scored: Scored, facts: Mapping[str, Any]) -> dict[str, 
 def overall(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Over all tasks that have numbers: mean AUROC per probe and model, and where the teacher is better or worse.
 
-    A task counts as better (worse) when the whole 95 % interval of the paired difference lies above (below) 0.
+    A task counts as better (worse) when the whole 95 % interval of the paired difference lies above (below) 0, and as
+    too small with fewer than 20 test groups.
     """
     summary = {}
+    scored = [task for task in tasks if task["results"]]
+    small = {task["name"] for task in scored if task["groups"]["test"] < MIN_GROUPS}
     for probe in PROBES:
-        entries = {task["name"]: task["results"][probe] for task in tasks if task["results"]}
+        entries = {task["name"]: task["results"][probe] for task in scored}
         complete = [entry for entry in entries.values() if all(entry[m]["auroc"]["value"] is not None for m in MODELS)]
         means = {model: _mean([entry[model]["auroc"]["value"] for entry in complete]) for model in MODELS}
         against = {
-            what: _tally({name: entry["differences"][f"teacher - {what}"] for name, entry in entries.items()})
+            what: _tally({name: entry["differences"][f"teacher - {what}"] for name, entry in entries.items()}, small)
             for what in ("random", "initial")
         }
         summary[probe] = {"tasks_averaged": len(complete), "mean_auroc": means, "teacher_against": against}
@@ -118,11 +123,11 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _tally(differences: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+def _tally(differences: Mapping[str, Mapping[str, Any]], small: Container[str]) -> dict[str, list[str]]:
     """Task names by what the interval of their difference says."""
-    tally: dict[str, list[str]] = {"better": [], "worse": [], "undecided": [], "n/a": []}
+    tally: dict[str, list[str]] = {"better": [], "worse": [], "undecided": [], "too small": [], "n/a": []}
     for name, measure in differences.items():
-        tally[_says(measure)].append(name)
+        tally["too small" if name in small else _says(measure)].append(name)
     return tally
 
 

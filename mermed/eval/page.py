@@ -31,7 +31,7 @@ td small { display: block; color: var(--soft); white-space: nowrap; }
 .badge { display: inline-block; border: 1px solid var(--line); border-radius: 3px; padding: 0 .35rem; font-size: 12px;
   color: var(--soft); margin: .1rem .2rem .1rem 0; }
 .badge.bad { border-color: var(--bad); color: var(--bad); }
-svg { width: 100%; height: auto; display: block; }
+svg { width: 100%; min-width: 700px; height: auto; display: block; }
 details { margin: .4rem 0; border-top: 1px solid var(--line); padding-top: .4rem; }
 summary { cursor: pointer; font-weight: 600; }
 @media print { details > * { display: block; } body { max-width: none; } }
@@ -66,6 +66,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], style: str = "") -
     return (
         f'<div class="wide"><table class="{style}"><thead><tr>{top}</tr></thead>\n<tbody>{body}</tbody></table></div>'
     )
+
+
+def figure(svg: str) -> str:
+    """An SVG that scrolls sideways where the page is narrower than it can be read."""
+    return f'<div class="wide">{svg}</div>'
 
 
 def badge(text: str, reason: str = "", style: str = "") -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from mermed.eval.comparison import MODELS, PROBES
 from mermed.eval.figures import forest_plot, map_figure
 from mermed.eval.maps import EmbeddingMap
-from mermed.eval.page import badge, page, paragraph, section, table
+from mermed.eval.page import badge, figure, page, paragraph, section, table
 from mermed.eval.verdict import MAX_ATTENTION, Notice, notices, verdict
 
 PROBE_NAMES = {"knn": "k-NN", "linear": "linear probe"}
@@ -33,12 +33,14 @@ def render(summary: Mapping[str, Any], maps: Sequence[EmbeddingMap]) -> str:
     ]
     if scored:
         body += [
-            section("AUROC by dataset", forest_plot(scored), _result_table(scored), paragraph(_EXPLANATION, "soft")),
+            section(
+                "AUROC by dataset", figure(forest_plot(scored)), _result_table(scored), paragraph(_EXPLANATION, "soft")
+            ),
             section("Teacher against its baselines", _difference_table(scored)),
         ]
     if maps:
         text = "First two principal axes of the teacher's features. Distances are real, directions mean nothing."
-        body.append(section("Where images lie", paragraph(text, "soft"), map_figure(maps)))
+        body.append(section("Where images lie", paragraph(text, "soft"), figure(map_figure(maps))))
     body += [section("Each dataset", *(_task_details(task) for task in summary["tasks"]))]
     if known[MAX_ATTENTION:]:
         body.append(section("Also to know", _notice_list(known[MAX_ATTENTION:])))
@@ -51,7 +53,7 @@ def _notice_list(found: Sequence[Notice]) -> str:
         return paragraph("Nothing.", "soft")
     items = []
     for notice in found:
-        step = f" <code>{escape(notice.next_step)}</code>" if notice.next_step else ""
+        step = f'<br><span class="soft">Next: {escape(notice.next_step)}</span>' if notice.next_step else ""
         items.append(f"<li>{escape(notice.text)}{step}</li>")
     return f"<ul>{''.join(items)}</ul>"
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FEW_GROUPS = 30
+from mermed.eval.comparison import MIN_GROUPS
+
 MAX_ATTENTION = 5
 
 Summary = Mapping[str, Any]
@@ -12,7 +13,7 @@ Summary = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One thing to know, and the command or step that answers it ("" when there is none)."""
+    """One thing to know, and what to do about it ("" when there is nothing)."""
 
     text: str
     next_step: str = ""
@@ -24,11 +25,15 @@ def verdict(summary: Summary) -> str:
     if not scored:
         return "Nothing could be scored: no dataset has two classes in its train and its test split."
     linear = summary["overall"]["linear"]
-    against = linear["teacher_against"]["random"]
-    better, worse, level = (len(against[what]) for what in ("better", "worse", "undecided"))
+    against = {what: len(names) for what, names in linear["teacher_against"]["random"].items()}
     seen = f"After {summary['run']['images_seen']:,} images, the trained teacher"
-    text = f"{seen} is better than random weights on {better} of {len(scored)} datasets, worse on {worse}"
-    text += f", and cannot be told apart from them on {level} (linear probe, paired 95 % intervals)."
+    text = f"{seen} is better than random weights on {against['better']} of {_datasets(len(scored))}, "
+    text += f"worse on {against['worse']}, and cannot be told apart from them on {against['undecided']}"
+    if against["too small"]:
+        text += f"; {against['too small']} with fewer than {MIN_GROUPS} test patients decide nothing"
+    if against["n/a"]:
+        text += f"; {against['n/a']} gave no number"
+    text += " (linear probe, paired 95 % intervals)."
     means = linear["mean_auroc"]
     if means["teacher"] is not None:
         text += (
@@ -36,7 +41,11 @@ def verdict(summary: Summary) -> str:
             f" random weights {means['random']:.3f}."
         )
     leaky = [task["name"] for task in scored if task["leak"]["status"] == "LEAKY"]
-    return f"LEAKY: {len(leaky)} datasets were seen in pretraining. {text}" if leaky else text
+    return f"LEAKY, test images of {_datasets(len(leaky))} were seen in pretraining. {text}" if leaky else text
+
+
+def _datasets(count: int) -> str:
+    return f"{count} dataset{'' if count == 1 else 's'}"
 
 
 def notices(summary: Summary) -> list[Notice]:
@@ -122,8 +131,8 @@ def _probe_notices(scored: Sequence[Mapping[str, Any]]) -> list[Notice]:
 
 
 def _small_tests(scored: Sequence[Mapping[str, Any]]) -> list[Notice]:
-    small = [f"{task['name']} ({task['groups']['test']})" for task in scored if task["groups"]["test"] < FEW_GROUPS]
-    text = f"Fewer than {FEW_GROUPS} patients or groups in test, so intervals are wide and coarse: {', '.join(small)}."
+    small = [f"{task['name']} ({task['groups']['test']})" for task in scored if task["groups"]["test"] < MIN_GROUPS]
+    text = f"Fewer than {MIN_GROUPS} patients or groups in test, too few for an interval: {', '.join(small)}."
     return [Notice(text)] if small else []
 
 

@@ -62,10 +62,6 @@ class MemoryQueue(nn.Module):
             self.keys[target : target + count].copy_(embeddings[source : source + count])
             self.row_modality[target : target + count].copy_(modality[source : source + count])
 
-    def filled(self, seen: int) -> int:
-        """Rows written once `seen` slots were consumed."""
-        return min(seen, self.rows)
-
     def permutation(self, seed: int, step: int) -> Int64[Tensor, " rows"]:
         """The order that cuts the queue into blocks at `step`: drawn on the CPU, so equal on all ranks and devices."""
         generator = torch.Generator().manual_seed(keyed.key("queue blocks", seed, step))

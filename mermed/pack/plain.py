@@ -23,7 +23,7 @@ LICENCE_CHARACTERS = 80
 class ListedImage:
     """One row of a labels.csv: where the file is, and what the row says of it (empty text where it says nothing).
 
-    `file` is the path the row gives, below the dataset's folder; `place` is that path below SRC.
+    `file` is the path the row gives, tidied, below the dataset's folder; `place` is that path below SRC.
     """
 
     modality: str
@@ -110,8 +110,8 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
         if not _is_inside(source, folder, values["file"]):
             rejected.append(RejectedRow(place=place, reason="path_escape", detail="the row leads out of its dataset"))
             continue
-        path = folder / values["file"]
-        image = ListedImage(modality=modality, dataset=dataset, place=place, path=path, **values)
+        row = {**values, "file": name}
+        image = ListedImage(modality=modality, dataset=dataset, place=f"{top}/{name}", path=folder / name, **row)
         known = rows.setdefault(name, image)
         if known is not image:
             same = known == image

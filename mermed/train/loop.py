@@ -179,7 +179,7 @@ class _Logger:
             self._line.show(figures)
 
     def _collapse(self) -> dict[str, dict[str, float]]:
-        """How alike the queue's rows are, per modality: effective rank falls to 1 and cosine rises to 1 in a collapse."""
+        """How alike the queue's rows are: in a collapse the effective rank falls to 1 and the cosine rises to 1."""
         gauges = {self._names[number]: gauge for number, gauge in self._trainer.queue.collapse_gauges().items()}
         return {
             "queue_rank": {name: gauge.effective_rank for name, gauge in gauges.items()},

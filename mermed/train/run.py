@@ -3,12 +3,13 @@
 import json
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 import torch
 import torch.distributed as dist
@@ -44,9 +45,19 @@ def open_data(config: RunConfig, shards: Path) -> RunData:
     Raises ConfigError when the mix or the policy does not fit the collection: before a run folder is made.
     """
     manifest = load_manifest(shards)
-    constants = normalisation(config.augment.policy, manifest.modalities, manifest.stats)
     plan = Plan(manifest, config.mix, config.stream, config.seed)
-    return RunData(shards=shards, manifest=manifest, plan=plan, normalisation=constants)
+    drawn = normalisation(config.augment.policy, plan.drawn_modalities, manifest.stats)
+    return RunData(
+        shards=shards, manifest=manifest, plan=plan, normalisation=_for_all(manifest.modalities, plan, drawn)
+    )
+
+
+def _for_all(modalities: Sequence[str], plan: Plan, drawn: Normalisation) -> Normalisation:
+    """Constants by modality number; those of a modality the run does not draw are NaN, so a wrong read shows."""
+    mean, std = (np.full((len(modalities), 3), np.nan, np.float32) for _ in range(2))
+    numbers = [modalities.index(name) for name in plan.drawn_modalities]
+    mean[numbers], std[numbers] = drawn.mean, drawn.std
+    return Normalisation(mean=mean, std=std)
 
 
 def begin_folder(run: Path, config: RunConfig, data: RunData) -> None:
@@ -70,7 +81,10 @@ def _data_facts(data: RunData) -> dict[str, Any]:
         "manifest_digest": data.manifest.digest,
         "shards": str(data.shards.resolve()),
         "modalities": list(names),
-        "normalisation": {name: {"mean": mean[i], "std": std[i]} for i, name in enumerate(names)},
+        "normalisation": {
+            name: {"mean": mean[names.index(name)], "std": std[names.index(name)]}
+            for name in data.plan.drawn_modalities
+        },
         "sources": {row.source: row.samples for row in data.manifest.shards},
     }
 

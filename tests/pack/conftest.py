@@ -1,6 +1,7 @@
 """Small sources to pack: images of seeded noise with a chosen table beside them."""
 
 import csv
+import zlib
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def write_source(tmp_path):
             path = folder / row["file"]
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists() and row.get("make", True):
-                Image.fromarray(noise(number + 1000 * len(dataset))).save(path, "PNG")
+                Image.fromarray(noise(1000 * zlib.crc32(dataset.encode()) + number)).save(path, "PNG")
         names = header or sorted({"file", "label", *(name for row in rows for name in row)} - {"make"})
         with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names, extrasaction="ignore")
