@@ -1,6 +1,8 @@
-"""Print the house: every folder and module with the first line of its docstring. The README's tree is this output."""
+"""Print the house, every module with what its docstring says first; with --write put it into the README."""
 
 import ast
+import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,9 +27,11 @@ NOTES = {
 
 
 def docline(path: Path) -> str:
-    """The first line of a module's docstring."""
+    """The first sentence of a module's docstring, without the module's own name before a colon."""
     text = ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
-    return text.splitlines()[0] if text else ""
+    sentence = re.split(r"\. |\.$", text.splitlines()[0])[0] if text else ""
+    before, colon, after = sentence.partition(": ")
+    return after if colon and len(before.split()) <= 2 and len(after) > 40 else sentence
 
 
 def entry(name: str, note: str, depth: int) -> str:
@@ -66,5 +70,14 @@ def tree() -> str:
     return "\n".join(lines)
 
 
+def write_into_readme() -> None:
+    """Replace the README's tree with today's."""
+    path = ROOT / "README.md"
+    before, rest = path.read_text("utf-8").split(BEGIN)
+    path.write_text(f"{before}{BEGIN}\n{tree()}\n{END}{rest.split(END, 1)[1]}", "utf-8")
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["--write"]:
+        write_into_readme()
     print(tree())

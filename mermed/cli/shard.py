@@ -79,8 +79,9 @@ def pack(
     from mermed.cli import shard_view
     from mermed.pack.identity import load_identity
     from mermed.pack.options import PackOptions
-    from mermed.pack.packing import check_bad_share, default_workers
+    from mermed.pack.packing import check_bad_share
     from mermed.pack.packing import pack as pack_collection
+    from mermed.pack.workers import default_workers
 
     options = PackOptions(
         side_px=side_px,
@@ -106,8 +107,8 @@ def pack(
 def verify(folder: Path, workers: int | None) -> None:
     """Check every byte of a packed collection; names every problem by shard and key, and exits 4 if there is one."""
     from mermed.cli import shard_view
-    from mermed.pack.packing import default_workers
     from mermed.pack.verify import verify as verify_collection
+    from mermed.pack.workers import default_workers
 
     with shard_view.verify_progress() as watch:
         verification = verify_collection(folder, num_workers=workers or default_workers(), watch=watch)

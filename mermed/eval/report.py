@@ -117,16 +117,15 @@ def _difference_cell(measure: Mapping[str, Any]) -> str:
 
 
 def _task_details(task: Mapping[str, Any]) -> str:
-    lines = [_count_table(task)] if task["classes"] else []
+    lines = [paragraph(f"Not scored: {task['reason']}.")] if task["reason"] else []
+    lines += [_count_table(task)] if task["classes"] else []
     if task["unlabelled"]:
         lines.append(paragraph(f"{task['unlabelled']} images without a label were skipped."))
-    lines += [paragraph(f"{flaw['badge']}: {flaw['reason']}.") for flaw in task["flaws"]]
-    lines.append(paragraph(f"Leak check: {task['leak']['status']}. {task['leak']['reason']}."))
-    lines += [paragraph(f"Class {name} has no AUROC: {why}.") for name, why in task["excluded_classes"].items()]
-    if task["reason"]:
-        lines.insert(0, paragraph(f"Not scored: {task['reason']}."))
-    else:
-        lines += [_accuracy_table(task), _class_table(task), *_probe_lines(task)]
+    lines += [paragraph(f"Known flaw, {flaw['badge']}: {flaw['reason']}.") for flaw in task["flaws"]]
+    lines.append(paragraph(f"Leak check, {task['leak']['status']}: {task['leak']['reason']}."))
+    if task["results"]:
+        lines += [paragraph(f"Class {name} has no AUROC: {why}.") for name, why in task["excluded_classes"].items()]
+        lines += [_measure_table(task), *_probe_lines(task)]
     state = "" if task["results"] else ' <span class="soft">(not scored)</span>'
     return f"<details><summary>{escape(task['name'])}{state}</summary>{''.join(lines)}</details>"
 
@@ -138,37 +137,35 @@ def _count_table(task: Mapping[str, Any]) -> str:
     return table(["images per class", *splits], rows)
 
 
-def _accuracy_table(task: Mapping[str, Any]) -> str:
-    rows = []
-    for probe in PROBES:
-        for model in MODELS:
-            entry = task["results"][probe][model]
-            name = f"{PROBE_NAMES[probe]}: {model}" + (" (first draw)" if model == "random" else "")
-            rows.append([name, measure_cell(entry["accuracy"]), measure_cell(entry["balanced_accuracy"])])
-    return table(["", "accuracy", "balanced accuracy"], rows)
-
-
-def _class_table(task: Mapping[str, Any]) -> str:
-    head = ["AUROC of a class against the rest", *(f"{PROBE_NAMES[p]}: {model}" for p in PROBES for model in MODELS)]
-    rows = []
+def _measure_table(task: Mapping[str, Any]) -> str:
+    """Accuracy, balanced accuracy and the AUROC of each class; random weights by their first draw."""
+    names = {model: f"{model} (first draw)" if model == "random" else model for model in MODELS}
+    head = ["", *(f"{PROBE_NAMES[probe]}: {names[model]}" for probe in PROBES for model in MODELS)]
+    entries = [task["results"][probe][model] for probe in PROBES for model in MODELS]
+    rows = [
+        ["accuracy", *(measure_cell(entry["accuracy"]) for entry in entries)],
+        ["balanced accuracy", *(measure_cell(entry["balanced_accuracy"]) for entry in entries)],
+    ]
     for name in task["classes"]:
-        entries = [task["results"][probe][model]["class_auroc"][name] for probe in PROBES for model in MODELS]
-        rows.append([escape(name), *map(measure_cell, entries)])
+        cells = [measure_cell(entry["class_auroc"][name]) for entry in entries]
+        rows.append([f"AUROC of {escape(name)}", *cells])
     return table(head, rows)
 
 
 def _probe_lines(task: Mapping[str, Any]) -> list[str]:
+    """What the probes say about themselves, and how many resamples lacked a class."""
     lines = []
     for probe in PROBES:
         for model in MODELS:
             entry = task["results"][probe][model]
-            said = [*entry["notes"]]
-            if "c" in entry:
-                said.insert(0, f"C = {entry['c']:g}, chosen on {entry['chosen_on']}")
-            if entry["auroc"]["lacking"]:
-                said.append(f"{entry['auroc']['lacking']} resamples lacked a class and were averaged over the others")
+            said = [f"C = {entry['c']:g}, chosen on {entry['chosen_on']}"] if "c" in entry else []
+            said += entry["notes"]
             if said:
                 lines.append(paragraph(f"{PROBE_NAMES[probe]}, {model}: {'; '.join(said)}.", "soft"))
+    lacking = max(task["results"][probe]["teacher"]["auroc"]["lacking"] for probe in PROBES)
+    if lacking:
+        text = f"{lacking} resamples held no image of some class and were averaged over the other classes."
+        lines.append(paragraph(text, "soft"))
     return lines
 
 

@@ -1,11 +1,11 @@
 """Weights on disk: initial weights from foreign files, the newest whole checkpoint of a run, the encoder of a run."""
 
 import json
-import pickle
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Literal
 
 import torch
@@ -105,7 +105,7 @@ def _read_weights(path: Path) -> Mapping[str, Any]:
         with path.open("rb") as file:
             is_safetensors = file.read(9)[8:] == b"{"
         content = load_file(path) if is_safetensors else torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise ConfigError(
             "a file of weights cannot be read safely",
             where={"file": path.name},

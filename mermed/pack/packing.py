@@ -1,32 +1,28 @@
 """Packing: the run from a source folder to a finished collection, the same bytes for any number of workers."""
 
-import multiprocessing
-import os
-import signal
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 from mermed.contract import MANIFEST_NAME, SPLITS, Manifest
-from mermed.errors import EnvironmentError_, SampleError
+from mermed.errors import SampleError
 from mermed.pack.accounts import Accounts
 from mermed.pack.claim import claim
 from mermed.pack.collection import Collection
 from mermed.pack.identity import Identity
 from mermed.pack.options import PackOptions
-from mermed.pack.plain import ListedImage, RejectedRow, walk
-from mermed.pack.sample import MadeSample, Task, make_samples
+from mermed.pack.plain import ListedImage, walk
+from mermed.pack.sample import Task, make_samples
 from mermed.pack.split import place
+from mermed.pack.workers import work_in_order
 from mermed.pack.writer import write_atomically
 
 CHUNK_SAMPLES = 8
-CHUNKS_AHEAD = 4
-"""Chunks in flight per worker: with CHUNK_SAMPLES the bound on what is held in memory at once."""
+"""Samples a worker makes in one go: fewer cost more in talking than in working."""
 # Of equal images the first is kept, so held-out copies come first: a training set can spare one, a test set cannot.
 _SPLIT_ORDER = tuple(reversed(SPLITS))
 
@@ -66,11 +62,6 @@ def check_bad_share(result: PackResult, max_bad: float, out: Path) -> None:
         )
 
 
-def default_workers() -> int:
-    """One worker per core this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def pack(
     source: Path,
     out: Path,
@@ -93,10 +84,11 @@ def pack(
         for row in listing.rejected:
             accounts.reject(row)
         done = len(listing.rejected)
-        for made in _make_in_order(tasks, options, num_workers):
-            collection.take(made)
-            done += 1
-            watch(Progress(done, listing.num_inputs, accounts.count("quarantined")))
+        for chunk in work_in_order(partial(make_samples, options=options), _chunks(tasks), num_workers):
+            for made in chunk:
+                collection.take(made)
+                done += 1
+                watch(Progress(done, listing.num_inputs, accounts.count("quarantined")))
         manifest = collection.finish(listing.num_inputs, identity.mark)
         accounts.publish()
         if not manifest.shards:
@@ -125,34 +117,5 @@ def plan_tasks(images: tuple[ListedImage, ...], identity: Identity) -> list[Task
     return tasks
 
 
-def _make_in_order(tasks: list[Task], options: PackOptions, num_workers: int) -> Iterator[MadeSample | RejectedRow]:
-    """Outcomes in the order of `tasks`, whoever finishes first; a bounded number is in flight."""
-    chunks = [tasks[start : start + CHUNK_SAMPLES] for start in range(0, len(tasks), CHUNK_SAMPLES)]
-    if num_workers <= 1:
-        for chunk in chunks:
-            yield from make_samples(chunk, options)
-        return
-    pending: deque[Future[list[MadeSample | RejectedRow]]] = deque()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context, initializer=_leave_interrupts_to_parent) as pool:
-        try:
-            for chunk in chunks:
-                if len(pending) >= CHUNKS_AHEAD * num_workers:
-                    yield from pending.popleft().result()
-                pending.append(pool.submit(make_samples, chunk, options))
-            while pending:
-                yield from pending.popleft().result()
-        except BrokenProcessPool:
-            raise EnvironmentError_(
-                "a packing worker died",
-                expected="enough memory, and files that do not crash their decoder",
-                found="a killed process",
-                next_step="pack with --workers 1 to see where, or with fewer workers when memory ran out",
-            ) from None
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _chunks(tasks: list[Task]) -> Iterator[list[Task]]:
+    return (tasks[start : start + CHUNK_SAMPLES] for start in range(0, len(tasks), CHUNK_SAMPLES))

@@ -18,6 +18,8 @@ from mermed.pack.scenes_grey import draw_ct, draw_cxr, draw_oct, draw_us
 
 IMAGES_PER_PATIENT = (2, 3, 4)
 UNLABELLED_SHARE = 0.08
+SPLIT_CYCLE = ("train", "val", "test", "train", "train", "train", "train")
+"""Splits of the one modality whose table gives them, over rounds of one patient per label."""
 _AVI_STUB = b"RIFF\x24\0\0\0AVI LIST\x10\0\0\0hdrlavih" + bytes(16)
 
 
@@ -83,7 +85,7 @@ def _draw_all(folder: Path, modality: str, scene: Scene, count: int, seed: int) 
     while len(rows) < count:
         rng = np.random.default_rng(key(seed, "phantom patient", modality, patient))
         person, label = draw_person(rng), scene.labels[patient % len(scene.labels)]
-        split = ("train", "train", "val", "train", "test", "train", "train")[patient // len(scene.labels) % 7]
+        split = SPLIT_CYCLE[patient // len(scene.labels) % len(SPLIT_CYCLE)]
         for _ in range(min(int(rng.choice(IMAGES_PER_PATIENT)), count - len(rows))):
             file = f"images/{modality}_{len(rows):04d}{scene.extension}"
             scene.save(scene.draw(rng, person, label), folder / file, patient)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from mermed import tar
 from mermed.config import AugmentConfig, ModelConfig, QueueConfig, RunConfig, StreamConfig, TrainConfig, to_mapping
-from mermed.contract import Manifest, SampleMeta, ShardRow
+from mermed.contract import Manifest, SampleMeta, ShardRow, load_manifest
 
 SIDE_PX = 48
 CLASSES = ("dark", "light")
@@ -93,16 +93,33 @@ def brightness_sources(sizes, modality="us", dataset="blobs"):
     }
 
 
-@pytest.fixture(scope="session")
-def small_collection(tmp_path_factory) -> Path:
+SPACE = {"kind": "multi-class", "classes": list(CLASSES)}
+
+
+def small_sources():
     """us/blobs can be scored, oct/few has no test split, cxr/plain has no labels."""
-    folder = tmp_path_factory.mktemp("small") / "packed"
     sources = brightness_sources({"train": 40, "val": 16, "test": 24})
     sources |= brightness_sources({"train": 6}, "oct", "few")
     sources[("cxr", "plain", "train")] = [sample_meta("cxr", "plain", "train", n, None) for n in range(3)]
-    space = {"kind": "multi-class", "classes": list(CLASSES)}
-    write_collection(folder, sources, {"us/blobs": space, "oct/few": space})
+    return sources
+
+
+@pytest.fixture(scope="session")
+def small_collection(tmp_path_factory) -> Path:
+    """The small sources, packed. Tests must not change it: copy it first."""
+    folder = tmp_path_factory.mktemp("small") / "packed"
+    write_collection(folder, small_sources(), {"us/blobs": SPACE, "oct/few": SPACE})
     return folder
+
+
+@pytest.fixture
+def make_run(small_collection, tmp_path):
+    """A function that writes another run folder: make_run(name, splits=..., modalities=..., seed=...)."""
+
+    def make(name, **choices):
+        return write_run(tmp_path / name, load_manifest(small_collection), **choices)
+
+    return make
 
 
 def write_run(folder: Path, manifest: Manifest, *, splits=("train",), modalities=None, seed=0) -> Path:
@@ -139,5 +156,4 @@ def write_run(folder: Path, manifest: Manifest, *, splits=("train",), modalities
 
 @pytest.fixture(scope="session")
 def small_run(small_collection, tmp_path_factory) -> Path:
-    manifest = Manifest.decode((small_collection / "manifest.json").read_bytes())
-    return write_run(tmp_path_factory.mktemp("runs") / "run", manifest)
+    return write_run(tmp_path_factory.mktemp("runs") / "run", load_manifest(small_collection))

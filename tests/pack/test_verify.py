@@ -227,7 +227,7 @@ def test_a_field_outside_the_allow_list_is_refused(damaged):
 def test_a_key_in_two_shards_and_a_group_in_two_splits_are_found(damaged):
     folder, row, spans = damaged
     members = members_of(folder, row)
-    other = next(r for r in load_manifest(folder).shards if r.modality == "derm" and r.split != row.split)
+    other = next(r for r in load_manifest(folder).shards if r.dataset == row.dataset and r.split != row.split)
     theirs = members_of(folder, other)
     meta = replace(SampleMeta.decode(members[1][1], members[0][1]), split=other.split)
     theirs[0], theirs[1] = members[0], (members[1][0], meta.encode(members[0][1]))
