@@ -57,7 +57,7 @@ def smoke() -> RunConfig:
         augment=AugmentConfig(policy="medical", global_px=64, local_px=32, num_local=4),
         queue=QueueConfig(rows=448, blocks=2),
         optim=OptimConfig(lr=4e-3, layer_decay=1.0),
-        train=TrainConfig(steps=60, batch=28, ema=0.98, log_every=1, checkpoint_every=20),
+        train=TrainConfig(steps=60, batch=28, ema=0.98, log_every=5, checkpoint_every=20),
     )
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
-IMAGES_PER_MODALITY, KILL_AFTER_STEP = 60, 30
+IMAGES_PER_MODALITY, KILL_AFTER_STEP = 120, 30
 
 
 def call(*command: object, codes: tuple[int, ...] = (0,)) -> str:

@@ -53,7 +53,9 @@ class Share(click.ParamType):
 @click.option("--side-px", default=512, show_default=True, help="Longest allowed short side; never enlarges.")
 @click.option("--shard-mb", default=256, show_default=True, help="Size in MiB at which a shard is closed.")
 @click.option("--codec", default="jpeg", show_default=True, type=click.Choice(["jpeg", "png"]), help="Image codec.")
-@click.option("--ct-window", default="soft_tissue", show_default=True, help="Window of CT in HU, by name.")
+@click.option(
+    "--ct-window", default="soft_tissue", show_default=True, help="CT in HU: soft_tissue, lung, brain, bone, blood."
+)
 @click.option("--max-pixels", default=2**28, show_default=True, help="Refuse images that claim more pixels.")
 @click.option("--salt-file", type=_FOLDER, help="Secret salt of keys and groups. [default: ~/.config/mermed/salt]")
 @click.option("--max-bad", default=DEFAULT_MAX_BAD, show_default=True, type=Share(), help="Bad inputs accepted.")

@@ -19,8 +19,8 @@ C_GRID = tuple(float(c) for c in np.logspace(-5, 1, 7))
 DEFAULT_C = 0.01
 HELD_OUT_SHARE = 0.25
 _SPLIT_ATTEMPTS = 50
-_MAX_ITERATIONS = 500
-_TOLERANCE = 1e-5
+_MAX_ITERATIONS = 1000
+_TOLERANCE = 1e-4
 _CONSTANT_STD = 1e-6
 
 

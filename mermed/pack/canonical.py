@@ -6,13 +6,14 @@ Order for grey of unknown range or unit: window -> 8 bits -> MONOCHROME1 inversi
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from mermed.pack.moments import image_moments
 from mermed.pack.options import PackOptions
 from mermed.pack.raw import RawImage, RejectedInput
 from mermed.pack.window import NAMED_WINDOWS_HU, Curve, Window, percentile_window, to_grey
 
+Pixels = NDArray[np.uint8]
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
 LEAST_SPREAD = 1.0
 """An image whose grey levels spread less than this (standard deviation, of 255) shows nothing and is rejected."""
@@ -23,25 +24,25 @@ _REDUCING_GAP = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CanonicalImage:
-    """What will be stored: an "L" or "RGB" image, the window that made it and the spacing of its own pixels."""
+    """What will be stored, as an "L" or "RGB" image and as its pixels; the window that made it; its own spacing."""
 
     image: Image.Image
+    pixels: Pixels
     window: tuple[float, float] | None
     spacing_mm: tuple[float, float] | None
 
 
 def make_canonical(raw: RawImage, modality: str, options: PackOptions) -> CanonicalImage:
     """Turn `raw` into what is stored; raises RejectedInput "blank" for an image without content."""
-    if raw.pixels.ndim == 3:
-        image, curve = Image.fromarray(raw.pixels), None
-    else:
-        curve = choose_curve(raw, modality, options)
-        image = Image.fromarray(_grey(raw, curve))
-    image = _collapse_grey(_shrink(image, options.side_px))
-    if _spread(image) < LEAST_SPREAD:
+    curve = choose_curve(raw, modality, options) if raw.pixels.ndim == 2 else None
+    pixels = _grey(raw, curve) if raw.pixels.ndim == 2 else raw.pixels
+    pixels = _collapse_grey(_shrink(pixels, options.side_px))
+    if _is_blank(pixels):
         raise RejectedInput("blank", "the image is constant")
     window = (curve.centre, curve.width) if isinstance(curve, Window) else None
-    return CanonicalImage(image=image, window=window, spacing_mm=_spacing_of(raw, image))
+    return CanonicalImage(
+        image=Image.fromarray(pixels), pixels=pixels, window=window, spacing_mm=_spacing_of(raw, pixels)
+    )
 
 
 def choose_curve(raw: RawImage, modality: str, options: PackOptions) -> Curve | None:
@@ -64,7 +65,7 @@ def choose_curve(raw: RawImage, modality: str, options: PackOptions) -> Curve | 
     return window
 
 
-def _grey(raw: RawImage, curve: Curve | None) -> np.ndarray:
+def _grey(raw: RawImage, curve: Curve | None) -> Pixels:
     grey = raw.pixels if curve is None else to_grey(raw.pixels, curve)
     if raw.is_inverted:
         grey = 255 - grey
@@ -73,34 +74,36 @@ def _grey(raw: RawImage, curve: Curve | None) -> np.ndarray:
     return np.ascontiguousarray(grey, dtype=np.uint8)
 
 
-def _shrink(image: Image.Image, side_px: int) -> Image.Image:
+def _shrink(pixels: Pixels, side_px: int) -> Pixels:
     """Reduce the short side to `side_px`, averaging over what falls together; never enlarge."""
-    short = min(image.size)
+    height, width = pixels.shape[:2]
+    short = min(height, width)
     if short <= side_px:
-        return image
-    width, height = (max(1, round(side * side_px / short)) for side in image.size)
-    return image.resize((width, height), _FILTER, reducing_gap=_REDUCING_GAP)
+        return pixels
+    size = max(1, round(width * side_px / short)), max(1, round(height * side_px / short))
+    return np.asarray(Image.fromarray(pixels).resize(size, _FILTER, reducing_gap=_REDUCING_GAP))
 
 
-def _collapse_grey(image: Image.Image) -> Image.Image:
+def _collapse_grey(pixels: Pixels) -> Pixels:
     """Store RGB whose channels are equal everywhere as grey: the same picture, a third of the work."""
-    if image.mode == "L":
-        return image
-    red, green, blue = (band.tobytes() for band in image.split())
-    return image.getchannel(0) if red == green == blue else image
+    if pixels.ndim == 2 or not _is_grey(pixels[::8, ::8]) or not _is_grey(pixels):
+        return pixels
+    return np.ascontiguousarray(pixels[..., 0])
 
 
-def _spread(image: Image.Image) -> float:
-    """The largest standard deviation among the channels, in grey levels of 255."""
-    moments = image_moments(image)
-    variances = (square - mean * mean for mean, square in zip(moments.mean, moments.square, strict=True))
-    return 255.0 * max(max(variances), 0.0) ** 0.5
+def _is_grey(pixels: Pixels) -> bool:
+    return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
 
 
-def _spacing_of(raw: RawImage, image: Image.Image) -> tuple[float, float] | None:
+def _is_blank(pixels: Pixels) -> bool:
+    """True when no channel spreads by LEAST_SPREAD; a few pixels usually settle it."""
+    return all(grid.std((0, 1)).max() < LEAST_SPREAD for grid in (pixels[::4, ::4], pixels))
+
+
+def _spacing_of(raw: RawImage, pixels: Pixels) -> tuple[float, float] | None:
     """The spacing of the stored pixels: that of the source times the reduction, to a nanometre."""
     if raw.spacing_mm is None:
         return None
     row, column = raw.spacing_mm
-    height, width = raw.pixels.shape[:2]
-    return round(row * height / image.height, 6), round(column * width / image.width, 6)
+    (height, width), (new_height, new_width) = raw.pixels.shape[:2], pixels.shape[:2]
+    return round(row * height / new_height, 6), round(column * width / new_width, 6)

@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from mermed.contract import MANIFEST_NAME, SLUG_GRAMMAR, SPLITS
-from mermed.errors import ConfigError
+from mermed.errors import ConfigError, EnvironmentError_
 from mermed.pack.writer import TEMPORARY_PREFIX
 
 CLAIM_NAME = ".packing"
@@ -17,22 +18,36 @@ _SHARD_FILE = re.compile(rf"{SLUG_GRAMMAR.pattern}-({'|'.join(SPLITS)})-\d{{6}}\
 
 @contextmanager
 def claim(out: Path) -> Iterator[None]:
-    """Own the folder `out` for one pack; raises ConfigError when it holds anything, or another pack is at work in it.
+    """Own the folder `out` for one pack; raises ConfigError when it holds anything, or another pack is at work in it,
+    and EnvironmentError_ when the disk is full or refuses.
 
     The claim is a locked file: the lock dies with its process, the file stays and marks the pack as unfinished.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    marker = out / CLAIM_NAME
-    if not marker.exists() or (out / MANIFEST_NAME).exists():
-        _check_empty(out)
-    with marker.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConfigError("another pack is writing here", where={"folder": out}) from None
-        _sweep(out)
-        yield
-        marker.unlink()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        marker = out / CLAIM_NAME
+        if not marker.exists() or (out / MANIFEST_NAME).exists():
+            _check_empty(out)
+        with marker.open("a") as file:
+            _lock(file, out)
+            _sweep(out)
+            yield
+            marker.unlink()
+    except OSError as error:
+        # Reading has its own errors, so what is left is the disk that is written to.
+        raise EnvironmentError_(
+            "the output folder cannot be written",
+            where={"folder": out},
+            found=error.strerror,
+            next_step="make room or permit it, then run the same command again",
+        ) from None
+
+
+def _lock(file: TextIO, out: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ConfigError("another pack is writing here", where={"folder": out}) from None
 
 
 def _check_empty(out: Path) -> None:

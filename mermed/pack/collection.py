@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import PIL
 
@@ -19,7 +19,10 @@ RECIPE_NAME = "plain"
 
 
 class Collection:
-    """Takes finished samples, grouped by modality, dataset and split, and ends as a manifest."""
+    """Takes finished samples, grouped by modality, dataset and split, and ends as a manifest.
+
+    A context: whatever ends the pack early leaves no open shard behind.
+    """
 
     def __init__(self, out: Path, options: PackOptions, accounts: Accounts) -> None:
         self._out = out
@@ -31,6 +34,13 @@ class Collection:
         self._first_of: dict[bytes, tuple[str, str, str]] = {}
         self._classes: defaultdict[str, set[str]] = defaultdict(set)
         self._moments: defaultdict[str, MomentTable] = defaultdict(MomentTable)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._writer is not None:
+            self._writer.abandon()
 
     def take(self, made: MadeSample | RejectedRow) -> None:
         """Account for one outcome, and write it when it is a sample whose pixels are new."""

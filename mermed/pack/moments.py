@@ -5,9 +5,11 @@ from array import array
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 Channels = tuple[float, float, float]
+_LEVELS = np.arange(256, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +22,11 @@ class Moments:
 
 def image_moments(image: Image.Image) -> Moments:
     """The moments of an 8-bit grey or RGB image, from its histogram: whole numbers until the last division."""
-    counts = image.histogram()
-    channels = [counts[start : start + 256] for start in range(0, len(counts), 256)]
+    counts = np.array(image.histogram(), np.int64).reshape(-1, 256)  # (channels * 256) -> (channels, levels)
     pixels = image.width * image.height
-    means = [sum(level * n for level, n in enumerate(channel)) / (255 * pixels) for channel in channels]
-    squares = [sum(level * level * n for level, n in enumerate(channel)) / (255 * 255 * pixels) for channel in channels]
-    repeat = 3 // len(channels)
+    means = [int(total) / (255 * pixels) for total in counts @ _LEVELS]
+    squares = [int(total) / (255 * 255 * pixels) for total in counts @ _LEVELS**2]
+    repeat = 3 // len(counts)
     return Moments(tuple(means * repeat), tuple(squares * repeat))  # type: ignore[arg-type]
 
 

@@ -79,8 +79,7 @@ def pack(
     begin_s = time.monotonic()
     listing = walk(source)
     tasks = plan_tasks(listing.images, identity)
-    with claim(out), Accounts(out) as accounts:
-        collection = Collection(out, options, accounts)
+    with claim(out), Accounts(out) as accounts, Collection(out, options, accounts) as collection:
         for row in listing.rejected:
             accounts.reject(row)
         done = len(listing.rejected)

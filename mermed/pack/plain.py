@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
@@ -102,12 +103,13 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
     rows: dict[str, ListedImage] = {}
     rejected: list[RejectedRow] = []
     named: set[str] = set()
+    root = os.path.realpath(source)
     top = f"{folder.parent.name}/{folder.name}"
     for values in read_rows(folder / LABELS_NAME, f"{modality}/{dataset}"):
         place = f"{top}/{values['file']}"
         name = str(PurePosixPath(values["file"]))
         named.add(name)
-        if not _is_inside(source, folder, values["file"]):
+        if not _is_inside(root, folder, values["file"]):
             rejected.append(RejectedRow(place=place, reason="path_escape", detail="the row leads out of its dataset"))
             continue
         row = {**values, "file": name}
@@ -125,15 +127,12 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
     return Listing(images=tuple(rows[file] for file in sorted(rows)), rejected=tuple(rejected))
 
 
-def _is_inside(source: Path, folder: Path, file: str) -> bool:
-    """True when `file` stays in its dataset by name, and in SRC after every symbolic link."""
+def _is_inside(root: str, folder: Path, file: str) -> bool:
+    """True when `file` stays in its dataset by name, and in the real path `root` after every symbolic link."""
     parts = PurePosixPath(file).parts
     if not parts or file.startswith("/") or ".." in parts or "\\" in file or "\0" in file:
         return False
-    try:
-        return (folder / file).resolve().is_relative_to(source.resolve())
-    except (OSError, RuntimeError):
-        return False
+    return os.path.realpath(folder / file).startswith(root + os.sep)
 
 
 def _unlisted(folder: Path, top: str, listed: set[str]) -> Iterator[RejectedRow]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import xxhash
 
 from mermed.contract import SampleMeta
@@ -68,14 +69,14 @@ def make_sample(task: Task, options: PackOptions) -> MadeSample | RejectedRow:
         frame=raw.frame,
         licence=source.licence or None,
     )
-    shape = f"{canonical.image.mode} {canonical.image.width} {canonical.image.height} ".encode()
-    digest = xxhash.xxh3_128_digest(shape + canonical.image.tobytes())
+    digest = xxhash.xxh3_128(str(canonical.pixels.shape).encode())
+    digest.update(np.ascontiguousarray(canonical.pixels).data)
     return MadeSample(
         place=source.place,
         meta=meta,
         image=image,
         extension=extension,
-        pixel_digest=digest,
+        pixel_digest=digest.digest(),
         moments=image_moments(decoded),
     )
 

@@ -71,10 +71,11 @@ class ShardWriter:
         """Finish the open shard: end it, flush it, read all of it back, index it, rename it, and add its row."""
         if self._tar is None or self._file is None:
             return
-        self._tar.close()
-        _flush(self._file)
-        self._file.close()
-        self._tar = self._file = None
+        try:
+            self._tar.close()
+            _flush(self._file)
+        finally:
+            self.abandon()
         final = self.folder / self._name
         temporary = self._temporary
         spans, digest = _read_back(temporary, self._name)
@@ -86,8 +87,8 @@ class ShardWriter:
                 found=len(spans),
             )
         index = format_index(spans).encode("ascii")
-        write_atomically(final.with_suffix(".idx"), index)
         size = temporary.stat().st_size
+        write_atomically(final.with_suffix(".idx"), index)
         temporary.replace(final)
         flush_folder(final.parent)
         self.rows.append(
@@ -104,6 +105,12 @@ class ShardWriter:
         )
         self.next_number += 1
         self._samples = 0
+
+    def abandon(self) -> None:
+        """Let go of an unfinished shard; its temporary file stays for the next pack to sweep away."""
+        if self._file is not None:
+            self._file.close()
+        self._tar = self._file = None
 
     def _open(self) -> tarfile.TarFile:
         self._temporary.parent.mkdir(parents=True, exist_ok=True)

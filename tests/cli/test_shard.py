@@ -120,6 +120,28 @@ def test_help_loads_neither_torch_nor_numpy_nor_pillow(arguments):
     assert shown.stdout.strip() == "[]"
 
 
+def test_a_known_error_shows_its_parts_and_notes(monkeypatch, collection):
+    from mermed.errors import ConfigError
+    from mermed.pack import info as info_module
+
+    def fail(manifest):
+        error = ConfigError("it is wrong", where={"shard": "x"}, expected=1, found=2, next_step="do that")
+        error.add_note("seen while testing")
+        raise error
+
+    monkeypatch.setattr(info_module, "describe", fail)
+    result = run("info", collection, "--json")
+    assert result.exit_code == 2
+    assert [line.split()[0] for line in result.output.splitlines()] == [
+        "error:",
+        "where",
+        "expected",
+        "found",
+        "next",
+        "seen",
+    ]
+
+
 def test_an_unknown_failure_keeps_its_traceback_and_a_known_one_has_none(monkeypatch, collection):
     from mermed.pack import info as info_module
 

@@ -17,7 +17,7 @@ from mermed import tar
 from mermed.config import AugmentConfig, ModelConfig, QueueConfig, RunConfig, StreamConfig, TrainConfig, to_mapping
 from mermed.contract import Manifest, SampleMeta, ShardRow, load_manifest
 
-SIDE_PX = 48
+SIDE_PX = 32
 CLASSES = ("dark", "light")
 
 
@@ -39,7 +39,7 @@ def sample_meta(modality, dataset, split, number, label, group=None):
 def image_of(meta, rng):
     """A noisy image whose class is a patch of another brightness."""
     pixels = rng.normal(110, 30, (SIDE_PX, SIDE_PX))
-    pixels[8:40, 8:40] += 50.0 if meta.labels.get("class") == "light" else 0.0
+    pixels[6:26, 6:26] += 50.0 if meta.labels.get("class") == "light" else 0.0
     buffer = io.BytesIO()
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
@@ -131,7 +131,7 @@ def write_run(folder: Path, manifest: Manifest, *, splits=("train",), modalities
         seed=seed,
         stream=StreamConfig(canvas_px=SIDE_PX, splits=splits),
         model=ModelConfig(encoder="test_vit"),
-        augment=AugmentConfig(policy="medical", global_px=SIDE_PX, local_px=32),
+        augment=AugmentConfig(policy="medical", global_px=SIDE_PX, local_px=16),
         queue=QueueConfig(rows=56, blocks=2),
         train=TrainConfig(steps=4, batch=14),
     )
@@ -157,3 +157,9 @@ def write_run(folder: Path, manifest: Manifest, *, splits=("train",), modalities
 @pytest.fixture(scope="session")
 def small_run(small_collection, tmp_path_factory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "run", load_manifest(small_collection))
+
+
+@pytest.fixture
+def meta_of():
+    """A function that makes the metadata of some image of a modality."""
+    return lambda modality: sample_meta(modality, "x", "train", 0, "dark")

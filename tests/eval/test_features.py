@@ -37,7 +37,7 @@ def encoders(small_run):
 def transform_of(collection, mean=0.4):
     shape = (len(collection.modalities), 3)
     constants = Normalisation(mean=np.full(shape, mean, np.float32), std=np.full(shape, 0.2, np.float32))
-    return Transform(canvas_px=48, side_px=48, modalities=collection.modalities, normalisation=constants)
+    return Transform(canvas_px=32, side_px=32, modalities=collection.modalities, normalisation=constants)
 
 
 def caches_of(folder, encoders, transform, collection):
@@ -61,7 +61,7 @@ def test_features_equal_the_encoder_called_by_hand_in_manifest_order(collection,
         sample = reader.read(order.batch(range(place, place + 1))[0])
         assert sample.meta == collection.metas[place]
         grey = np.asarray(Image.open(io.BytesIO(sample.image)), np.float32) / 255
-        image = torch.from_numpy((grey - 0.4) / 0.2).expand(1, 3, 48, 48)
+        image = torch.from_numpy((grey - 0.4) / 0.2).expand(1, 3, 32, 32)
         with torch.no_grad():
             tokens = encoders["teacher"].forward_features(image)
         by_hand = torch.cat([tokens[0, 0], tokens[0, encoders["teacher"].num_prefix_tokens :].mean(0)])
@@ -114,7 +114,7 @@ def test_other_weights_transform_or_data_have_features_of_their_own(collection, 
         base["teacher"].folder,
         base["random"].folder,
         caches_of(tmp_path, encoders, transform_of(collection, mean=0.5), collection)["teacher"].folder,
-        caches_of(tmp_path, encoders, replace(transform, side_px=32), collection)["teacher"].folder,
+        caches_of(tmp_path, encoders, replace(transform, side_px=16), collection)["teacher"].folder,
         caches_of(tmp_path, encoders, transform, other_manifest)["teacher"].folder,
         FeatureCache(tmp_path, weights_digest(encoders["teacher"], "another_vit"), transform, collection).folder,
     }

@@ -85,6 +85,14 @@ def test_a_voi_table_equals_pydicom_and_beats_the_window(kind, write):
     assert made.window is None
 
 
+def test_a_voi_table_without_entries_is_refused(write):
+    item = pydicom.Dataset()
+    item.LUTDescriptor = [4096, 0, 12]
+    item.add_new(0x00283006, "OW", b"")
+    path, _ = write(stored_values(), VOILUTSequence=Sequence([item]))
+    assert reason_of(path) == ("quarantined", "corrupt")
+
+
 def test_of_several_windows_the_first_is_used_and_recorded(write):
     path, _ = write(stored_values(), WindowCenter=[1000, 3000], WindowWidth=[500, 20])
     assert canonical(path).window == (1000.0, 500.0)

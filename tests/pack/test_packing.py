@@ -302,6 +302,36 @@ def test_an_interrupted_pack_ends_with_130(write_source, tmp_path):
     assert "Traceback" not in errors
 
 
+def test_a_full_disk_is_an_error_and_the_same_command_works_once_there_is_room(
+    write_source, pack_source, tmp_path, monkeypatch
+):
+    import errno
+
+    source = write_source(many_rows(6))
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(EnvironmentError_, match="No space left") as caught:
+            pack_source(source)
+    assert caught.value.exit_code == 5
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    pack_source(source)
+
+
+def test_a_missing_extra_survives_the_way_from_a_worker():
+    import copy
+
+    from mermed.errors import missing_extra
+
+    # A copy goes through the same reduction that carries an exception between processes.
+    error = copy.copy(missing_extra("dicom", "reading DICOM files"))
+    assert error.next_step == "pip install 'mermed[dicom]'"
+    assert error.exit_code == 5
+
+
 def test_the_manifest_states_the_recipe_and_the_tools(collection):
     manifest = json.loads((collection / "manifest.json").read_text())
     assert set(manifest["recipes"]) == {"plain"}

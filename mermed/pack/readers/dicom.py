@@ -15,7 +15,6 @@ from mermed.pack.window import Curve, LookupTable, Window
 
 try:
     from pydicom.dataset import FileMetaDataset
-    from pydicom.errors import BytesLengthException
     from pydicom.filereader import dcmread, read_file_meta_info
     from pydicom.multival import MultiValue
     from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
@@ -25,6 +24,7 @@ except ImportError:
     raise missing_extra("dicom", "reading DICOM files") from None
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
+_MORE_DECODERS = "python-gdcm or pylibjpeg-libjpeg may"
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 
@@ -60,7 +60,7 @@ def _load(path: Path, bounds: Bounds) -> Any:
         _check_deflated(path, bounds)
     try:
         dataset = dcmread(path, force=not has_preamble)
-    except (EOFError, BytesLengthException):
+    except EOFError:
         raise RejectedInput("truncated", "the DICOM header ends early") from None
     if not hasattr(dataset, "file_meta") or "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta = FileMetaDataset()
@@ -104,7 +104,7 @@ def _decode(dataset: Any) -> NDArray[Any]:
     except (RuntimeError, NotImplementedError) as error:
         syntax = dataset.file_meta.TransferSyntaxUID
         if re.search(r"not support|missing dep", str(error)):
-            raise RejectedInput("no_decoder", f"no installed decoder reads {syntax.name}") from None
+            raise RejectedInput("no_decoder", f"no installed decoder reads {syntax.name}; {_MORE_DECODERS}") from None
         raise RejectedInput("corrupt", f"no decoder of {syntax.name} could read the pixels") from None
     except ValueError as error:
         reason = "truncated" if "less than expected" in str(error) else "corrupt"
@@ -141,6 +141,8 @@ def _to_values(stored: NDArray[Any], dataset: Any, bits: int) -> tuple[NDArray[A
         values = stored.astype(np.int32 if is_small else np.int64) * int(slope) + int(intercept)
     else:
         values = stored * slope + intercept
+        if not np.isfinite(values).all():
+            raise RejectedInput("corrupt", "the rescale of the header leads to no finite values")
     if values is stored and stored.dtype == np.uint8 and bits == 8 and not is_hounsfield:
         return values, "display"
     return values, "hounsfield" if is_hounsfield else "stored"
@@ -165,6 +167,8 @@ def _table(item: Any) -> LookupTable:
         entries = np.frombuffer(data, np.uint8 if len(data) == (count or 2**16) else "<u2")
     else:
         entries = np.atleast_1d(np.asarray(data, np.int64))
+    if not entries.size or not 1 <= bits <= 16:
+        raise RejectedInput("corrupt", "the VOI table of the header is empty or of an unknown depth")
     return LookupTable(first, entries.astype(np.float64), bits)
 
 
