@@ -74,7 +74,7 @@ class SampleMeta:
 
     def encode(self, image: bytes) -> bytes:
         """The bytes of the sample's JSON member, sealed with the xxh3 of `image` and of every other field."""
-        content = asdict(self)
+        content = {known.name: getattr(self, known.name) for known in fields(self)}
         return canonical_json({**content, "xxh3": _seal(image, content)})
 
     @classmethod

@@ -11,7 +11,7 @@ REAL_DATA = REPOSITORY.parent / "shared" / "data"
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory) -> Path:
     """Raw phantoms of seven modalities, 14 images each, with the broken files among them."""
-    from mermed.pack.phantoms import make_phantoms
+    from mermed.pack.phantoms.source import make_phantoms
 
     folder = tmp_path_factory.mktemp("phantoms")
     make_phantoms(folder, images_per_modality=14, seed=0)

@@ -18,7 +18,7 @@ from mermed.pack.encode import decode_image
 from mermed.pack.identity import load_identity
 from mermed.pack.options import PackOptions
 from mermed.pack.packing import pack
-from mermed.pack.phantoms import make_phantoms
+from mermed.pack.phantoms.source import make_phantoms
 from mermed.pack.schema import contract_schema
 from mermed.tar import check_shard
 

@@ -81,6 +81,10 @@ def _print_summary(summary: Mapping[str, Any]) -> None:
     for task in summary["tasks"]:
         if task["results"]:
             table.add_row(_title(task), *(_cell(task["results"][p][m]["auroc"]) for p in PROBES for m in MODELS))
+    overall = summary["overall"]
+    means = [_cell(overall[probe]["mean_auroc"][model]) for probe in PROBES for model in MODELS]
+    table.add_section()
+    table.add_row(f"mean of {overall[PROBES[0]]['tasks_averaged']}", *means)
     console.print(table)
     for task in summary["tasks"]:
         if task["reason"]:

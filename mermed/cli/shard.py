@@ -168,7 +168,7 @@ def index(folder: Path) -> None:
 @click.option("--seed", default=0, show_default=True, help="Seed; equal seeds give equal bytes.")
 def phantoms(out: Path, images: int, seed: int) -> None:
     """Make a synthetic source of seven modalities as real DICOM, PNG and JPEG files, some broken on purpose."""
-    from mermed.pack.phantoms import make_phantoms
+    from mermed.pack.phantoms.source import make_phantoms
 
     made = make_phantoms(out, images_per_modality=images, seed=seed)
     click.echo(f"made {sum(made.values()):,} files in {len(made)} modalities: " + ", ".join(sorted(made)))

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mermed.cli.door import Door
 from mermed.config import RunConfig
 from mermed.errors import EXIT_PREEMPTED
 
+Handler = Callable[..., None]
 SETTING_HELP = "Change one setting, such as train.lr=5e-5 or mix.drop=us; repeatable."
 
 
@@ -28,13 +30,13 @@ def main() -> None:
     """
 
 
-def _shards(command: click.Command) -> click.Command:
+def _shards(command: Handler) -> Handler:
     return click.option(
         "--shards", required=True, type=click.Path(path_type=Path), help="Packed collection (holds manifest.json)."
     )(command)
 
 
-def _mix(command: click.Command) -> click.Command:
+def _mix(command: Handler) -> Handler:
     return click.option(
         "--mix",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -42,7 +44,7 @@ def _mix(command: click.Command) -> click.Command:
     )(command)
 
 
-def _settings(command: click.Command) -> click.Command:
+def _settings(command: Handler) -> Handler:
     return click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help=SETTING_HELP)(command)
 
 

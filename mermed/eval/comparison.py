@@ -1,7 +1,7 @@
 """One task, all models: both probes on frozen features, the measures side by side, the paired differences."""
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mermed import keyed
 from mermed.eval.knn import knn_scores
-from mermed.eval.metrics import Resampling, Scored, difference, mean_auroc, score
+from mermed.eval.metrics import Measure, Resampling, Scored, difference, from_rows, mean_auroc, score
 from mermed.eval.probe import ProbeData, linear_probe
 from mermed.eval.tasks import Task
 
@@ -32,20 +33,33 @@ def model_names() -> tuple[str, ...]:
     return ("teacher", "initial", *(random_name(number) for number in range(RANDOM_SEEDS)))
 
 
-def compare(task: Task, features: Mapping[str, Float[Tensor, "samples width"]], seed: int) -> dict[str, Any]:
-    """All numbers of one task, ready for JSON: probe -> model -> measures, and probe -> "differences".
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One task's numbers, ready for JSON: probe -> model -> measures, and probe -> "differences".
 
-    `features` maps each name of `model_names()` to the features of the whole collection. The same resamples serve all.
+    `auroc_rows` holds, per probe and model, the macro AUROC as it is and of every resample: means over tasks need it.
     """
-    resampling = Resampling(task.splits["test"].group, seed)
-    results = {}
+
+    results: dict[str, Any]
+    auroc_rows: dict[str, dict[str, Float[np.ndarray, " rows"]]]
+
+
+def compare(task: Task, features: Mapping[str, Float[Tensor, "samples width"]], seed: int) -> Comparison:
+    """Score all models on one task, with the same resamples; those of different tasks are independent.
+
+    `features` maps each name of `model_names()` to the features of the whole collection.
+    """
+    resampling = Resampling(task.splits["test"].group, keyed.key(task.name, seed))
+    results, rows = {}, {}
     for probe in PROBES:
         scored, facts = {}, {}
         for name in model_names():
             scores, facts[name] = _predict(probe, task, features[name], seed)
             scored[name] = score(scores, task.splits["test"].label, task.excluded, resampling)
         results[probe] = _entry(task, scored, facts)
-    return results
+        random = np.mean([scored[random_name(number)].auroc_rows for number in range(RANDOM_SEEDS)], axis=0)
+        rows[probe] = {"random": random, **{name: scored[name].auroc_rows for name in ("initial", "teacher")}}
+    return Comparison(results, rows)
 
 
 def _predict(
@@ -102,29 +116,40 @@ def _as_json(task: Task, scored: Scored, facts: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def overall(tasks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def overall(entries: Sequence[Mapping[str, Any]], compared: Mapping[str, Comparison]) -> dict[str, Any]:
     """Over all tasks that have numbers: mean AUROC per probe and model, and where the teacher is better or worse.
 
-    A task counts as better (worse) when the whole 95 % interval of the paired difference lies above (below) 0, and as
-    too small with fewer than 20 test groups.
+    `entries` are the tasks of the summary, `compared` maps the names of the scored ones to their comparison. A task
+    counts as better (worse) when the whole 95 % interval of the paired difference lies above (below) 0, and as too
+    small with fewer than 20 test groups. A mean over tasks has an interval too: every task is resampled by itself.
     """
+    small = {task["name"] for task in entries if task["groups"]["test"] < MIN_GROUPS}
     summary = {}
-    scored = [task for task in tasks if task["results"]]
-    small = {task["name"] for task in scored if task["groups"]["test"] < MIN_GROUPS}
     for probe in PROBES:
-        entries = {task["name"]: task["results"][probe] for task in scored}
-        complete = [entry for entry in entries.values() if all(entry[m]["auroc"]["value"] is not None for m in MODELS)]
-        means = {model: _mean([entry[model]["auroc"]["value"] for entry in complete]) for model in MODELS}
+        differences = {name: one.results[probe]["differences"] for name, one in compared.items()}
         against = {
-            what: _tally({name: entry["differences"][f"teacher - {what}"] for name, entry in entries.items()}, small)
+            what: _tally({name: measures[f"teacher - {what}"] for name, measures in differences.items()}, small)
             for what in ("random", "initial")
         }
-        summary[probe] = {"tasks_averaged": len(complete), "mean_auroc": means, "teacher_against": against}
+        summary[probe] = {**_means([one.auroc_rows[probe] for one in compared.values()]), "teacher_against": against}
     return summary
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
+def _means(tasks: Sequence[Mapping[str, Float[np.ndarray, " rows"]]]) -> dict[str, Any]:
+    """Means over the tasks in which every model has a number."""
+    complete = [rows for rows in tasks if not any(np.isnan(rows[model][0]) for model in MODELS)]
+    if not complete:
+        nothing = asdict(Measure(value=None, reason="no dataset has a number for every model"))
+        differences = {f"teacher - {what}": nothing for what in ("random", "initial")}
+        return {"tasks_averaged": 0, "mean_auroc": dict.fromkeys(MODELS, nothing), "mean_difference": differences}
+    mean = {model: np.mean([rows[model] for rows in complete], axis=0) for model in MODELS}
+    return {
+        "tasks_averaged": len(complete),
+        "mean_auroc": {model: asdict(from_rows(mean[model])) for model in MODELS},
+        "mean_difference": {
+            f"teacher - {what}": asdict(from_rows(mean["teacher"] - mean[what])) for what in ("random", "initial")
+        },
+    }
 
 
 def _tally(differences: Mapping[str, Mapping[str, Any]], small: Container[str]) -> dict[str, list[str]]:

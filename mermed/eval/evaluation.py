@@ -18,7 +18,7 @@ from mermed.eval.collection import Collection, open_collection
 from mermed.eval.features import Feature, FeatureCache, Transform, extract, load_features, weights_digest
 from mermed.eval.knn import NUM_NEIGHBOURS, TEMPERATURE
 from mermed.eval.metrics import NUM_RESAMPLES
-from mermed.eval.pretrained import PretrainedRun, constants_for, leak_of, open_run
+from mermed.eval.pretrained import Leak, PretrainedRun, constants_for, leak_of, open_run
 from mermed.eval.probe import C_GRID
 from mermed.eval.tasks import Task, tasks_of
 from mermed.model.weights import encoder_from_run
@@ -56,7 +56,8 @@ def evaluate(run: Path, shards: Path, out: Path, settings: EvalSettings, console
     caches = {name: FeatureCache(out / "features", digests[name], transform, collection) for name in encoders}
     extract(encoders, caches, collection, transform, device=device, num_threads=settings.num_threads, console=console)
     features = {name: load_features(caches[name], collection, settings.feature) for name in encoders}
-    entries = _score_tasks(tasks, features, pretrained, collection, settings.seed, console)
+    compared = _compare(tasks, features, settings.seed, console)
+    entries = [_task_facts(task, compared, leak_of(pretrained, collection.manifest, task.modality)) for task in tasks]
     summary = {
         "version": SUMMARY_VERSION,
         "run": _run_facts(pretrained),
@@ -64,7 +65,7 @@ def evaluate(run: Path, shards: Path, out: Path, settings: EvalSettings, console
         "models": {name: {"weights": digest} for name, digest in digests.items()},
         "settings": _settings_facts(settings, transform, device),
         "tasks": entries,
-        "overall": comparison.overall(entries),
+        "overall": comparison.overall(entries, compared),
         "seconds": round(time.monotonic() - began, 1),
     }
     _write(out, summary, features["teacher"], collection, tasks)
@@ -126,25 +127,19 @@ def _encoders(run: PretrainedRun, seed: int) -> dict[str, nn.Module]:
     return encoders
 
 
-def _score_tasks(
-    tasks: Sequence[Task],
-    features: Mapping[str, Tensor],
-    run: PretrainedRun,
-    collection: Collection,
-    seed: int,
-    console: Console,
-) -> list[dict[str, Any]]:
-    entries = []
+def _compare(
+    tasks: Sequence[Task], features: Mapping[str, Tensor], seed: int, console: Console
+) -> dict[str, comparison.Comparison]:
+    compared = {}
     with console.status("probes") as status:
         for task in tasks:
-            status.update(f"probes on {task.name}")
-            results = {} if task.reason else comparison.compare(task, features, seed)
-            leak = asdict(leak_of(run, collection.manifest, task.modality))
-            entries.append({**_task_facts(task), "leak": leak, "results": results})
-    return entries
+            if not task.reason:
+                status.update(f"probes on {task.name}")
+                compared[task.name] = comparison.compare(task, features, seed)
+    return compared
 
 
-def _task_facts(task: Task) -> dict[str, Any]:
+def _task_facts(task: Task, compared: Mapping[str, comparison.Comparison], leak: Leak) -> dict[str, Any]:
     return {
         "name": task.name,
         "modality": task.modality,
@@ -157,6 +152,8 @@ def _task_facts(task: Task) -> dict[str, Any]:
         "unlabelled": task.num_unlabelled,
         "excluded_classes": {c: why for c, why in zip(task.classes, task.excluded, strict=True) if why},
         "flaws": [{"badge": flaw.badge, "reason": flaw.reason} for flaw in task.flaws],
+        "leak": asdict(leak),
+        "results": compared[task.name].results if task.name in compared else {},
     }
 
 

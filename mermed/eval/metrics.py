@@ -122,12 +122,12 @@ def score(
         )
     rows = _measure_rows(scores, label, counted, resampling)
     enough = resampling.num_groups > 1
-    per_class = [_measure(rows["class"][:, c], enough, reason) for c, reason in enumerate(excluded)]
+    per_class = [from_rows(rows["class"][:, c], enough, reason) for c, reason in enumerate(excluded)]
     lacking = int(np.isnan(rows["class"][1:, counted]).any(1).sum())
     return Scored(
-        auroc=_measure(rows["auroc"], enough, lacking=lacking),
-        accuracy=_measure(rows["accuracy"], enough),
-        balanced_accuracy=_measure(rows["balanced_accuracy"], enough),
+        auroc=from_rows(rows["auroc"], enough, lacking=lacking),
+        accuracy=from_rows(rows["accuracy"], enough),
+        balanced_accuracy=from_rows(rows["balanced_accuracy"], enough),
         class_auroc=tuple(per_class),
         auroc_rows=rows["auroc"],
         notes=_notes(scores, counted),
@@ -186,8 +186,10 @@ def _mean_of_defined(values: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
 
 
-def _measure(rows: np.ndarray, enough_groups: bool, reason: str = "", lacking: int | None = None) -> Measure:
-    """The measure whose value is row 0 and whose resamples are the other rows."""
+def from_rows(
+    rows: Float[np.ndarray, " rows"], enough_groups: bool = True, reason: str = "", lacking: int | None = None
+) -> Measure:
+    """The measure whose value is row 0 and whose resamples are the other rows; `reason` says why there is none."""
     value, draws = rows[0], rows[1:]
     if reason or np.isnan(value):
         return Measure(value=None, reason=reason or "not defined on these test images")
@@ -212,4 +214,4 @@ def difference(first: Scored, others: Sequence[Scored]) -> Measure:
 def _combined(rows: np.ndarray, models: Sequence[Scored]) -> Measure:
     """A measure made of several models; not defined where one of them is not."""
     reason = next((scored.auroc.reason for scored in models if scored.auroc.value is None), "")
-    return _measure(rows, models[0].auroc.low is not None, reason)
+    return from_rows(rows, models[0].auroc.low is not None, reason)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from mermed.eval.comparison import MODELS, PROBES
+from mermed.eval.comparison import MIN_GROUPS, MODELS, PROBES
 from mermed.eval.figures import forest_plot, map_figure
 from mermed.eval.maps import EmbeddingMap
 from mermed.eval.page import badge, figure, page, paragraph, section, table
@@ -18,7 +18,8 @@ PROBE_NAMES = {"knn": "k-NN", "linear": "linear probe"}
 _EXPLANATION = (
     "Features are frozen: no weight of an encoder was trained on labels. Intervals are 95 % percentile intervals of "
     "1,000 resamples of the test patients or groups. Random weights are three draws: their mean with its interval, and "
-    "the range of the three. A difference is paired: both models on the same resamples."
+    "the range of the three. A difference is paired: both models on the same resamples. In the mean over datasets each "
+    "dataset counts once and is resampled by itself."
 )
 
 
@@ -34,9 +35,12 @@ def render(summary: Mapping[str, Any], maps: Sequence[EmbeddingMap]) -> str:
     if scored:
         body += [
             section(
-                "AUROC by dataset", figure(forest_plot(scored)), _result_table(scored), paragraph(_EXPLANATION, "soft")
+                "AUROC by dataset",
+                figure(forest_plot(scored)),
+                _result_table(scored, summary["overall"]),
+                paragraph(_EXPLANATION, "soft"),
             ),
-            section("Teacher against its baselines", _difference_table(scored)),
+            section("Teacher against its baselines", _difference_table(scored, summary["overall"])),
         ]
     if maps:
         text = "First two principal axes of the teacher's features. Distances are real, directions mean nothing."
@@ -63,15 +67,19 @@ def measure_cell(measure: Mapping[str, Any], extra: str = "", *, signed: bool = 
     if measure["value"] is None:
         return f'<span class="soft" title="{escape(measure["reason"])}">n/a</span>'
     form = "+.3f" if signed else ".3f"
-    text = f"{measure['value']:{form}}"
-    if measure["low"] is not None:
-        text += f"<small>{measure['low']:{form}} to {measure['high']:{form}}</small>"
+    # + 0.0 turns a rounded -0.0 into 0.0
+    value, low, high = (
+        None if number is None else round(number, 3) + 0.0 for number in (measure[n] for n in ("value", "low", "high"))
+    )
+    text = f"{value:{form}}"
+    if low is not None:
+        text += f"<small>{low:{form}} to {high:{form}}</small>"
     else:
         text += f"<small>{escape(measure['reason'])}</small>"
     return text + (f"<small>{escape(extra)}</small>" if extra else "")
 
 
-def _result_table(scored: Sequence[Mapping[str, Any]]) -> str:
+def _result_table(scored: Sequence[Mapping[str, Any]], overall: Mapping[str, Any]) -> str:
     head = ["dataset", "test images", "test groups"]
     head += [f"{PROBE_NAMES[probe]}: {model}" for probe in PROBES for model in MODELS]
     rows = []
@@ -81,7 +89,12 @@ def _result_table(scored: Sequence[Mapping[str, Any]]) -> str:
             results = task["results"][probe]
             cells += [measure_cell(results[model]["auroc"], _range_text(results, model)) for model in MODELS]
         rows.append(cells)
-    return table(head, rows)
+    means = [measure_cell(overall[probe]["mean_auroc"][model]) for probe in PROBES for model in MODELS]
+    return table(head, [*rows, [_mean_title(overall), "", "", *means]])
+
+
+def _mean_title(overall: Mapping[str, Any]) -> str:
+    return f"<b>mean of {overall[PROBES[0]]['tasks_averaged']}</b>"
 
 
 def _range_text(results: Mapping[str, Any], model: str) -> str:
@@ -96,22 +109,24 @@ def _title_cell(task: Mapping[str, Any]) -> str:
     return f"{escape(task['name'])}<br>{''.join(badges)}"
 
 
-def _difference_table(scored: Sequence[Mapping[str, Any]]) -> str:
+def _difference_table(scored: Sequence[Mapping[str, Any]], overall: Mapping[str, Any]) -> str:
     names = ("teacher - random", "teacher - initial")
     head = ["dataset", *(f"{PROBE_NAMES[probe]}: {name.replace('-', '−')}" for probe in PROBES for name in names)]
     rows = []
     for task in scored:
         cells = [escape(task["name"])]
         for probe in PROBES:
-            cells += [_difference_cell(task["results"][probe]["differences"][name]) for name in names]
+            differences = task["results"][probe]["differences"]
+            cells += [_difference_cell(differences[name], task["groups"]["test"] >= MIN_GROUPS) for name in names]
         rows.append(cells)
-    return table(head, rows)
+    means = [_difference_cell(overall[probe]["mean_difference"][name]) for probe in PROBES for name in names]
+    return table(head, [*rows, [_mean_title(overall), *means]])
 
 
-def _difference_cell(measure: Mapping[str, Any]) -> str:
-    """A difference, coloured only where its whole interval lies on one side of 0."""
+def _difference_cell(measure: Mapping[str, Any], decides: bool = True) -> str:
+    """A difference, coloured only where it decides something: its whole interval lies on one side of 0."""
     style = ""
-    if measure["low"] is not None:
+    if decides and measure["low"] is not None:
         style = "good" if measure["low"] > 0 else "bad" if measure["high"] < 0 else ""
     return f'<span class="{style}">{measure_cell(measure, signed=True)}</span>'
 

@@ -34,14 +34,20 @@ def verdict(summary: Summary) -> str:
     if against["n/a"]:
         text += f"; {against['n/a']} gave no number"
     text += " (linear probe, paired 95 % intervals)."
-    means = linear["mean_auroc"]
-    if means["teacher"] is not None:
-        text += (
-            f" Mean AUROC: teacher {means['teacher']:.3f}, initial weights {means['initial']:.3f},"
-            f" random weights {means['random']:.3f}."
-        )
+    text += _means(linear)
     leaky = [task["name"] for task in scored if task["leak"]["status"] == "LEAKY"]
     return f"LEAKY, test images of {_datasets(len(leaky))} were seen in pretraining. {text}" if leaky else text
+
+
+def _means(overall: Mapping[str, Any]) -> str:
+    """The sentence on the means over datasets; empty when there are none."""
+    means, gap = overall["mean_auroc"], overall["mean_difference"]["teacher - random"]
+    if gap["value"] is None:
+        return ""
+    values = {model: f"{measure['value']:.3f}" for model, measure in means.items()}
+    text = f" Mean AUROC over {_datasets(overall['tasks_averaged'])}: teacher {values['teacher']}, initial weights "
+    text += f"{values['initial']}, random weights {values['random']}; teacher minus random {gap['value']:+.3f}"
+    return text + ("." if gap["low"] is None else f" ({gap['low']:+.3f} to {gap['high']:+.3f}).")
 
 
 def _datasets(count: int) -> str:
@@ -114,7 +120,7 @@ def _run_notices(summary: Summary) -> list[Notice]:
 
 def _not_scored(tasks: Sequence[Mapping[str, Any]]) -> list[Notice]:
     left = [task for task in tasks if not task["results"]]
-    text = f"{len(left)} of {len(tasks)} datasets could not be scored: {_names(left)} (reasons in the table below)."
+    text = f"{len(left)} of {len(tasks)} datasets could not be scored: {_names(left)} (reasons under each dataset)."
     return [Notice(text)] if left else []
 
 
@@ -132,7 +138,7 @@ def _probe_notices(scored: Sequence[Mapping[str, Any]]) -> list[Notice]:
 
 def _small_tests(scored: Sequence[Mapping[str, Any]]) -> list[Notice]:
     small = [f"{task['name']} ({task['groups']['test']})" for task in scored if task["groups"]["test"] < MIN_GROUPS]
-    text = f"Fewer than {MIN_GROUPS} patients or groups in test, too few for an interval: {', '.join(small)}."
+    text = f"Fewer than {MIN_GROUPS} patients or groups in test, too few to believe an interval: {', '.join(small)}."
     return [Notice(text)] if small else []
 
 

@@ -58,9 +58,25 @@ def test_the_closing_table_has_every_dataset_and_model(capsys):
     }
     left = {"name": "oct/few", "results": {}, "reason": "no test split"}
     tally = {"better": [], "worse": [], "undecided": ["us/blobs"], "too small": [], "n/a": []}
-    means = dict.fromkeys(numbers, 0.6)
-    overall = {"linear": {"teacher_against": {"random": tally}, "mean_auroc": means}}
+    nothing = {"value": None, "low": None}
+    probe = {
+        "tasks_averaged": 1,
+        "teacher_against": {"random": tally},
+        "mean_auroc": {model: entry["auroc"] for model, entry in numbers.items()},
+        "mean_difference": {"teacher - random": nothing},
+    }
+    overall = {"knn": probe, "linear": probe}
     _print_summary({"tasks": [scored, left], "run": {"images_seen": 10}, "overall": overall})
     printed = capsys.readouterr().out
-    for text in ("blobs", "LEAKY", "0.600", "0.50-0.70", "oct/few: no test split", "teacher", "initial", "random"):
+    for text in (
+        "blobs",
+        "LEAKY",
+        "0.600",
+        "0.50-0.70",
+        "oct/few: no test split",
+        "mean of 1",
+        "teacher",
+        "initial",
+        "random",
+    ):
         assert text in printed

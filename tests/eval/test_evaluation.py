@@ -11,6 +11,7 @@ from rich.console import Console
 
 from mermed.errors import ConfigError, EnvironmentError_
 from mermed.eval import report
+from mermed.eval.comparison import overall
 from mermed.eval.evaluation import EvalSettings, evaluate
 from mermed.eval.verdict import notices, verdict
 
@@ -150,7 +151,7 @@ def test_a_number_that_is_not_defined_is_shown_as_na_with_the_reason(summary):
 
 def test_a_collection_without_any_task_still_has_a_report(summary):
     summary["tasks"] = [task for task in summary["tasks"] if not task["results"]]
-    summary["overall"] = {probe: {"teacher_against": {}, "mean_auroc": {}} for probe in ("knn", "linear")}
+    summary["overall"] = overall(summary["tasks"], {})
     page = report.render(summary, [])
     assert "Nothing could be scored" in page
     assert "oct/few" in page

@@ -8,9 +8,9 @@ import pytest
 
 from mermed.errors import ConfigError
 from mermed.pack.canonical import make_canonical
-from mermed.pack.drawing import draw_person
 from mermed.pack.options import PackOptions
-from mermed.pack.phantoms import SCENES, make_phantoms
+from mermed.pack.phantoms.source import SCENES, make_phantoms
+from mermed.pack.phantoms.strokes import draw_person
 from mermed.pack.raw import Bounds
 from mermed.pack.reading import read_image
 from mermed.pack.sniff import sniff

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mermed.pack.drawing import Array, Person, clouds, ellipse, expose, grid, mix, radius, ragged, soft_step
+from mermed.pack.phantoms.strokes import Array, Person, clouds, ellipse, expose, grid, mix, radius, ragged, soft_step
 
 Rng = np.random.Generator
 

@@ -1,4 +1,4 @@
-"""Drawing: the strokes that phantoms are made of. Grids run from -1 to 1, masks from 0 to 1, all on float64 arrays."""
+"""Strokes: the strokes that phantoms are made of. Grids run from -1 to 1, masks from 0 to 1, all on float64 arrays."""
 
 from dataclasses import dataclass
 

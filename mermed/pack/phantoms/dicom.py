@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from mermed.errors import missing_extra
 from mermed.keyed import key
-from mermed.pack.drawing import Array
+from mermed.pack.phantoms.strokes import Array
 
 _CT_CLASS, _DX_CLASS = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.1.1"
 PADDING_HU = -2000

@@ -11,10 +11,10 @@ from PIL import Image
 
 from mermed.errors import ConfigError
 from mermed.keyed import key
-from mermed.pack.drawing import Array, Person, draw_person
-from mermed.pack.phantom_dicom import save_ct, save_cxr
-from mermed.pack.scenes_colour import draw_cfp, draw_derm, draw_path
-from mermed.pack.scenes_grey import draw_ct, draw_cxr, draw_oct, draw_us
+from mermed.pack.phantoms.dicom import save_ct, save_cxr
+from mermed.pack.phantoms.scenes_colour import draw_cfp, draw_derm, draw_path
+from mermed.pack.phantoms.scenes_grey import draw_ct, draw_cxr, draw_oct, draw_us
+from mermed.pack.phantoms.strokes import Array, Person, draw_person
 
 IMAGES_PER_PATIENT = (2, 3, 4)
 UNLABELLED_SHARE = 0.08

@@ -3,7 +3,19 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from mermed.pack.drawing import Array, Person, clouds, ellipse, expose, grid, mix, radius, ragged, soft_step, stamp
+from mermed.pack.phantoms.strokes import (
+    Array,
+    Person,
+    clouds,
+    ellipse,
+    expose,
+    grid,
+    mix,
+    radius,
+    ragged,
+    soft_step,
+    stamp,
+)
 
 Rng = np.random.Generator
 
