@@ -13,7 +13,7 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as image_ops
 
 from mermed.batch import CanvasBatch, EncodedBatch
-from mermed.errors import IntegrityError
+from mermed.errors import IntegrityError, SampleError
 from mermed.stream.stage import Stage
 from mermed.stream.stats import QueueStats
 
@@ -21,9 +21,13 @@ _POLL_S = 0.05
 
 
 def decode_rgb(image: bytes) -> UInt8[Tensor, "3 height width"]:
-    """Decode JPEG or PNG bytes to RGB in [0, 255]; grey repeats, 16 bits scale to 8. Raises RuntimeError on failure."""
+    """Decode JPEG or PNG bytes to RGB in [0, 255]; grey repeats, 16 bits scale to 8. Raises SampleError on failure."""
     # torch wants memory it may write to; the copy costs a hundredth of the decode
-    pixels = decode_image(torch.frombuffer(bytearray(image), dtype=torch.uint8), ImageReadMode.RGB)
+    encoded = torch.frombuffer(bytearray(image), dtype=torch.uint8)
+    try:
+        pixels = decode_image(encoded, ImageReadMode.RGB)
+    except RuntimeError as error:
+        raise SampleError("an image does not decode", found=str(error).splitlines()[0]) from None
     if pixels.dtype == torch.uint16:
         pixels = (pixels.to(torch.float32) / 257.0).round().to(torch.uint8)
     return pixels
@@ -118,11 +122,11 @@ class Decoder:
         for meta, done in zip(encoded.meta, fills, strict=True):
             try:
                 done.result()
-            except RuntimeError as error:
+            except SampleError as error:
                 raise IntegrityError(
                     "an image that was packed does not decode",
                     where={"source": f"{meta.modality}/{meta.dataset}/{meta.split}", "key": meta.key},
-                    found=str(error).splitlines()[0],
+                    found=error.found,
                     next_step="mermed-shard verify DATA",
                 ) from None
         self._lent = buffer

@@ -85,7 +85,7 @@ def _data_facts(data: RunData) -> dict[str, Any]:
             name: {"mean": mean[names.index(name)], "std": std[names.index(name)]}
             for name in data.plan.drawn_modalities
         },
-        "sources": {row.source: row.samples for row in data.manifest.shards},
+        "sources": {source.name: source.samples for sources in data.plan.sources for source in sources},
     }
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import threading
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,9 +16,9 @@ from mermed import tar
 from mermed.batch import Position
 from mermed.config import MixConfig, StreamConfig
 from mermed.contract import load_manifest
-from mermed.errors import ConfigError, ContractError, IntegrityError
+from mermed.errors import ConfigError, ContractError, IntegrityError, SampleError
 from mermed.stream.canvases import CanvasStream
-from mermed.stream.decode import decode_rgb, fit
+from mermed.stream.decode import Decoder, decode_rgb, fit
 from mermed.stream.loader import Loader, rank_shares
 from mermed.stream.plan import Plan
 from mermed.stream.scan import canvases_in_order
@@ -205,6 +206,21 @@ def test_an_error_comes_at_its_place_in_the_order_and_not_before(damaged):
             next(loader)
         with pytest.raises(IntegrityError, match=span.key):
             next(loader)
+
+
+def test_bytes_that_are_no_image_are_a_sample_error():
+    with pytest.raises(SampleError, match="does not decode"):
+        decode_rgb(b"\xff\xd8\xff no image")
+
+
+def test_an_image_that_does_not_decode_is_named_by_its_key(collection):
+    plan, store = _plan(collection), LocalStore(collection)
+    with Loader(plan, store, rank_shares(0, 7, range(7), 2), num_threads=1) as loader:
+        batch = next(loader)
+        broken = replace(batch, images=(*batch.images[:3], b"no image", *batch.images[4:]))
+        with Decoder(iter([broken]), batch=7, canvas_px=CANVAS_PX, num_threads=1) as decoder:
+            with pytest.raises(IntegrityError, match=batch.meta[3].key):
+                next(decoder)
 
 
 def test_sixteen_bits_scale_to_eight_and_grey_repeats():
