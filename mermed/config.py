@@ -151,6 +151,10 @@ class TrainConfig:
     keep_last: int = 3
     """Checkpoints kept; older ones are deleted."""
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "log_every", "checkpoint_every", "keep_last"):
+            _require(getattr(self, name) >= 1, f"train.{name} must be 1 or more", getattr(self, name))
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:

@@ -37,6 +37,7 @@ def test_settings_are_typed_by_their_field():
         ("train.device=tpu", "no such choice"),
         ("train.deterministic=1", "wrong type"),
         ("queue.blocks=3", "must divide"),
+        ("train.keep_last=0", "train.keep_last must be 1 or more"),
         ("train.batch=449", "fit into the queue"),
         ("train=3", "group of settings"),
     ],

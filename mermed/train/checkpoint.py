@@ -68,6 +68,11 @@ def save_checkpoint(
     return final
 
 
+def has_checkpoints(run: Path) -> bool:
+    """Whether the run ever finished a checkpoint, whole or damaged since."""
+    return any((run / CHECKPOINT_FOLDER).glob("step-*"))
+
+
 def restore_checkpoint(
     run: Path, manifest_digest: str, model: StudentTeacher, queue: MemoryQueue, optimizer: torch.optim.Optimizer
 ) -> tuple[RunState, tuple[str, ...]]:

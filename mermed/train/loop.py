@@ -1,5 +1,6 @@
 """The lean loop: step, log, save. A run goes from wherever its newest checkpoint stands to its last step."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -16,12 +17,14 @@ from torch import Tensor
 
 from mermed.augment.draw import policy_table
 from mermed.augment.engine import build_crops
+from mermed.batch import CanvasBatch
 from mermed.config import RunConfig
+from mermed.errors import DivergenceError
 from mermed.model.student_teacher import build_student_teacher
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import rank_shares
 from mermed.stream.store import open_store
-from mermed.train.checkpoint import RunState, restore_checkpoint, save_checkpoint
+from mermed.train.checkpoint import RunState, has_checkpoints, restore_checkpoint, save_checkpoint
 from mermed.train.meters import LiveLine, MetricsWriter, StepClock
 from mermed.train.run import RunData, choose_device, make_deterministic, process_group, save_initial
 from mermed.train.step import StepResult, Trainer
@@ -61,7 +64,7 @@ def _prepare(
     if init_report is not None and world.is_main:
         console.print(str(init_report), highlight=False)
     trainer = Trainer(config, policies, crops, model, world, device)
-    if resume:
+    if resume and has_checkpoints(run):
         state, skipped = restore_checkpoint(run, data.manifest.digest, trainer.model, trainer.queue, trainer.optimizer)
         if world.is_main:
             for name in skipped:
@@ -74,6 +77,8 @@ def _prepare(
         return trainer, state
     if world.is_main:
         save_initial(run, trainer.model)
+        if resume:
+            console.print("the run ended before its first checkpoint: starting at step 0, in the same order")
     return trainer, RunState(step=0, slots=0, audit=0, manifest_digest=data.manifest.digest)
 
 
@@ -86,7 +91,11 @@ def _run_steps(trainer: Trainer, state: RunState, data: RunData, run: Path, cons
         for step in range(state.step, config.train.steps):
             with logger.clock.waiting():
                 batch = next(canvases)
-            result = trainer.step(batch, step, asked.is_set)
+            try:
+                result = trainer.step(batch, step, asked.is_set)
+            except DivergenceError as error:
+                error.add_place(keys_in=_dump_batch(batch, step, run, world).name)
+                raise
             logger.clock.count(config.train.batch)
             state = replace(
                 state, step=step + 1, slots=batch.position.slots, audit=(state.audit + result.audit) % AUDIT_MODULUS
@@ -99,6 +108,14 @@ def _run_steps(trainer: Trainer, state: RunState, data: RunData, run: Path, cons
             if result.stop_asked:
                 return Outcome(state=state, was_preempted=state.step < config.train.steps)
     return Outcome(state=state, was_preempted=False)
+
+
+def _dump_batch(batch: CanvasBatch, step: int, run: Path, world: World) -> Path:
+    """Write which samples this rank's batch held, for whoever looks for the one that broke the step."""
+    path = run / f"diverged-step-{step:09d}-rank-{world.rank}.json"
+    content = {"step": step, "slots": batch.slot.tolist(), "keys": [meta.key for meta in batch.meta]}
+    path.write_text(json.dumps(content, indent=1), "utf-8")
+    return path
 
 
 def _save(trainer: Trainer, state: RunState, run: Path) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mermed.errors import ConfigError, ResumeError
+from mermed.config import with_settings
+from mermed.errors import ConfigError, DivergenceError, ResumeError
 from mermed.train.meters import read_metrics
 
 BIN = Path(sys.executable).parent
@@ -118,6 +119,29 @@ def test_a_damaged_newest_checkpoint_is_passed_over_loudly(tiny, start, go_on, t
     assert "damaged checkpoint: step-000000008 (the bytes of teacher.safetensors changed)" in quiet.file.getvalue()
     assert "resumed after step 7" in quiet.file.getvalue()
     assert _trace(run) == expected
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again_in_the_same_order(tiny, start, go_on, tmp_path, quiet):
+    run = tmp_path / "run"
+    start(tiny, run)
+    expected, initial = _trace(run), (run / "initial.safetensors").read_bytes()
+    shutil.rmtree(run / "checkpoints")
+    go_on(run)
+    assert "before its first checkpoint" in quiet.file.getvalue()
+    assert _trace(run) == expected
+    assert (run / "initial.safetensors").read_bytes() == initial
+
+
+def test_a_step_that_diverges_changes_nothing_and_names_its_samples(tiny, start, collection, tmp_path):
+    run = tmp_path / "run"
+    with pytest.raises(DivergenceError, match="diverged-step-") as caught:
+        start(with_settings(tiny, ["optim.lr=1e38", "optim.clip=0"]), run)
+    (dump,) = run.glob("diverged-step-*.json")
+    content = json.loads(dump.read_text())
+    assert f"step {content['step']}" in str(caught.value)
+    assert len(content["keys"]) == len(content["slots"]) == 14
+    assert max(path.name for path in (run / "checkpoints").iterdir()) == f"step-{content['step']:09d}"
+    assert read_metrics(run)[-1]["step"] == content["step"]
 
 
 def test_other_shards_are_refused(tiny, start, go_on, collection, tmp_path):
