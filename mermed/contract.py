@@ -47,7 +47,9 @@ class SampleMeta:
 
     `group` is a salted HMAC of the patient, lesion or volume; what shares it never crosses splits. `labels` is empty
     for an unlabelled image, else `{"class": name}` or `{"findings": {name: 1 | 0 | None}}`. `window` is (centre, width)
-    in the units of the source (HU for CT), `crop` is (top, left, height, width) of the source in pixels.
+    in the units of the source (HU for CT), `crop` is (top, left, height, width) of the source in pixels. `rescale` is
+    (slope, intercept) from stored 16-bit values to those units, None for 8-bit images. `steps` names what was done to the
+    pixels, in order.
     """
 
     key: str
@@ -63,6 +65,8 @@ class SampleMeta:
     spacing_mm: tuple[float, float] | None = None
     frame: int | None = None
     crop: tuple[int, int, int, int] | None = None
+    rescale: tuple[float, float] | None = None
+    steps: tuple[str, ...] = ()
     licence: str | None = None
 
     def __post_init__(self) -> None:
@@ -92,7 +96,7 @@ class SampleMeta:
         unknown = set(content) - {known.name for known in fields(cls)}
         if unknown:
             raise ContractError("a sample's JSON holds a field outside the allow-list", found=sorted(unknown))
-        for name in ("window", "spacing_mm", "crop"):
+        for name in ("window", "spacing_mm", "crop", "rescale", "steps"):
             if content.get(name) is not None:
                 content[name] = tuple(content[name])
         return cls(**content)

@@ -8,7 +8,7 @@ from typing import Any, Self, TextIO
 from mermed.contract import SampleMeta
 from mermed.errors import IntegrityError
 from mermed.pack.claim import LIST_NAMES
-from mermed.pack.plain import RejectedRow
+from mermed.pack.listing import RejectedRow
 from mermed.pack.writer import TEMPORARY_PREFIX, flush_folder
 
 _REASON_COLUMNS = ("file", "reason", "detail")

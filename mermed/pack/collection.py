@@ -11,7 +11,7 @@ from mermed.contract import EncodedSample, Manifest, SampleMeta, ShardRow
 from mermed.pack.accounts import Accounts
 from mermed.pack.moments import MomentTable
 from mermed.pack.options import PackOptions
-from mermed.pack.plain import RejectedRow
+from mermed.pack.listing import RejectedRow
 from mermed.pack.sample import MadeSample
 from mermed.pack.writer import ShardWriter
 

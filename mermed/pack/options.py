@@ -1,6 +1,7 @@
 """PackOptions: every choice that decides the bytes of a packed collection."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Literal
 
@@ -24,6 +25,10 @@ class PackOptions:
     """Size in MiB at which a shard is closed; a single larger sample still fits in one."""
     codec: Codec = "jpeg"
     """JPEG (quality 95, 4:4:4) or lossless PNG."""
+    codecs: Mapping[str, Codec] = field(default_factory=dict)
+    """Codecs of single modalities, where they differ from `codec`."""
+    depth: int = 8
+    """Bits per stored grey value: 8, or 16 to keep CT and CXR of more than 8 bits unwindowed in 16-bit PNGs."""
     ct_window: str = "soft_tissue"
     """Name of the window that CT in Hounsfield units is shown through."""
     max_pixels: int = 2**28
@@ -33,10 +38,17 @@ class PackOptions:
         for name, least in (("side_px", 16), ("shard_mb", 1), ("max_pixels", 1)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is too small", expected=f"{least} or more", found=getattr(self, name))
-        if self.codec not in ("jpeg", "png"):
-            raise ConfigError("unknown codec", expected="jpeg | png", found=self.codec)
+        for codec in (self.codec, *self.codecs.values()):
+            if codec not in ("jpeg", "png"):
+                raise ConfigError("unknown codec", expected="jpeg | png", found=codec)
+        if self.depth not in (8, 16):
+            raise ConfigError("unknown depth", expected="8 | 16", found=self.depth)
         if self.ct_window not in NAMED_WINDOWS_HU:
             raise ConfigError("unknown CT window", expected=" | ".join(NAMED_WINDOWS_HU), found=self.ct_window)
+
+    def codec_of(self, modality: str) -> Codec:
+        """The codec that 8-bit images of `modality` are stored with."""
+        return self.codecs.get(modality, self.codec)
 
     @property
     def bounds(self) -> Bounds:

@@ -15,7 +15,8 @@ from mermed.pack.claim import claim
 from mermed.pack.collection import Collection
 from mermed.pack.identity import Identity
 from mermed.pack.options import PackOptions
-from mermed.pack.plain import ListedImage, walk
+from mermed.pack.listing import ListedImage
+from mermed.pack.plain import walk
 from mermed.pack.sample import Task, make_samples
 from mermed.pack.split import place
 from mermed.pack.workers import work_in_order

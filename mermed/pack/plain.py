@@ -6,60 +6,17 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from mermed.contract import DATASET_GRAMMAR, SLUG_GRAMMAR, SPLITS
 from mermed.errors import ConfigError
-from mermed.pack.raw import Bin
+from mermed.pack.listing import ListedImage, Listing, RejectedRow
 
 LABELS_NAME = "labels.csv"
 _REQUIRED = ("file", "label")
 _OPTIONAL = ("patient_id", "group_id", "split", "licence")
 _DELIMITERS = ",;\t"
 LICENCE_CHARACTERS = 80
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedImage:
-    """One row of a labels.csv: where the file is, and what the row says of it (empty text where it says nothing).
-
-    `file` is the path the row gives, tidied, below the dataset's folder; `place` is that path below SRC.
-    """
-
-    modality: str
-    dataset: str
-    file: str
-    place: str
-    path: Path
-    label: str
-    patient_id: str = ""
-    group_id: str = ""
-    split: str = ""
-    licence: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RejectedRow:
-    """One input that is not packed, as it stands in quarantine.csv and excluded.csv."""
-
-    place: str
-    reason: str
-    detail: str
-    bin: Bin = "quarantined"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
-    """Everything found below SRC: every input is either an image to read or a row with a reason."""
-
-    images: tuple[ListedImage, ...]
-    rejected: tuple[RejectedRow, ...]
-
-    @property
-    def num_inputs(self) -> int:
-        """Inputs that the accounts of a pack must add up to."""
-        return len(self.images) + len(self.rejected)
 
 
 def walk(source: Path) -> Listing:
@@ -112,8 +69,18 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
         if not _is_inside(root, folder, values["file"]):
             rejected.append(RejectedRow(place=place, reason="path_escape", detail="the row leads out of its dataset"))
             continue
-        row = {**values, "file": name}
-        image = ListedImage(modality=modality, dataset=dataset, place=f"{top}/{name}", path=folder / name, **row)
+        image = ListedImage(
+            modality=modality,
+            dataset=dataset,
+            file=name,
+            place=f"{top}/{name}",
+            path=folder / name,
+            labels={"class": values["label"]} if values["label"] else {},
+            patient_id=values["patient_id"],
+            group_id=values["group_id"],
+            split=values["split"],
+            licence=values["licence"],
+        )
         known = rows.setdefault(name, image)
         if known is not image:
             same = known == image

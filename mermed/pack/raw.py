@@ -1,7 +1,9 @@
-"""RawImage: the pixels of one source image as a reader hands them over, and the bounds every reader keeps."""
+"""Raw: one input file, the frames a reader makes of it, and the bounds every reader keeps."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,25 @@ class Bounds:
 
     max_pixels: int = 2**28
     max_bytes: int = 2**30
+    max_frames: int = 2**20
     least_side_px: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """One input: the file at `path`, or the member of that name inside the archive at `path` ("" for the file itself).
+
+    A member of a ZIP or an uncompressed TAR is read in place, never extracted. The arrays of an NPZ are its members
+    `<name>.npy`; the arrays of an HDF5 file are members by their path inside it.
+    """
+
+    path: Path
+    member: str = ""
+
+    @property
+    def name(self) -> str:
+        """The innermost file name, for suffixes."""
+        return (self.member or self.path.name).rsplit("/", 1)[-1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,7 +52,9 @@ class RawImage:
     `pixels` is (height, width) of any real dtype, or (height, width, 3) uint8 RGB. `scale` says what grey values mean:
     "display" is 8-bit as a screen shows it (RGB always is), "hounsfield" is CT in HU, "stored" has no known unit.
     `voi` is the window or table its header asks for, `is_inverted` is MONOCHROME1 (white is low; to be applied after
-    the window), `padding` marks pixels that lie outside the scanned field, `spacing_mm` is (row, column).
+    the window), `padding` marks pixels that lie outside the scanned field, `spacing_mm` is (row, column). `frame` is the
+    frame, slice or tile of its container, from 0. `region` is the part (top, left, height, width) that the file itself
+    declares to be the image proper, such as the scan region of an ultrasound screen.
     """
 
     pixels: NDArray[Any]
@@ -43,6 +65,38 @@ class RawImage:
     padding: NDArray[np.bool_] | None = None
     spacing_mm: tuple[float, float] | None = None
     frame: int | None = None
+    region: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedFrame:
+    """`count` frames of a container that are not packed, all for one reason; `frame` names the first, if it has a number."""
+
+    reason: str
+    detail: str = ""
+    bin: Bin = "excluded"
+    count: int = 1
+    frame: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """What a reader makes of one file, lazily. `items` accounts for every frame exactly once, kept or rejected.
+
+    `total` is the number of frames the file claims, None where only reading to the end can tell. An error behind the
+    first frame ends the frames before it well: a reader yields a RejectedFrame for the rest.
+    """
+
+    items: Iterable["RawImage | RejectedFrame"]
+    total: int | None = None
+
+    @classmethod
+    def single(cls, image: "RawImage") -> Self:
+        """The frames of a file that is one image."""
+        return cls((image,), 1)
+
+    def __iter__(self) -> Iterator["RawImage | RejectedFrame"]:
+        return iter(self.items)
 
 
 class RejectedInput(SampleError):

@@ -1,16 +1,23 @@
-"""Reading: from a path to a RawImage, by the reader of its family of formats. A new format is a file and a row here."""
+"""Reading: from a file to its frames, by the reader of its family of formats. A new format is a file and a row here."""
 
 import os
 import stat
 import warnings
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import TypeVar
 
-from mermed.errors import MermedError
-from mermed.pack.raw import Bounds, RawImage, RejectedInput
-from mermed.pack.sniff import sniff
+from mermed.errors import EnvironmentError_, IntegrityError, MermedError
+from mermed.pack.archive import open_raw
+from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedFrame, RejectedInput
+from mermed.pack.sniff import HEAD_BYTES, sniff_head
+from mermed.pack.treatment import Treatment
 
-# Families that are known but have no reader yet are set aside, not called broken.
-_WAITING = {"video": "videos wait for their reader", "volume": "volumes wait for their reader"}
+T = TypeVar("T")
+Reader = Callable[[RawFile, Bounds, Treatment], Frames]
+_READERS = {"dicom": "dicom", "raster": "raster"}
+"""Family to the module below `mermed.pack.readers` whose `read(file, bounds, treatment)` gives the frames."""
 # Some video containers have no mark at their start; their name is all there is.
 _VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".mpg", ".mpeg", ".m4v", ".ts", ".wmv")
 _REFUSED = {
@@ -20,39 +27,80 @@ _REFUSED = {
 }
 
 
-def read_image(path: Path, bounds: Bounds) -> RawImage:
-    """Read one file; raises RejectedInput with the reason when it cannot be packed.
+def read_frames(file: RawFile, bounds: Bounds, treatment: Treatment) -> Iterator[RawImage | RejectedFrame]:
+    """Every frame of one file, kept or rejected; raises RejectedInput when it breaks before the first.
 
-    EnvironmentError_ passes through: a missing extra concerns the whole run, not this file.
+    A file that breaks later ends with a RejectedFrame for the rest. EnvironmentError_ passes through: a missing extra
+    concerns the whole run, not this file. Raises IntegrityError when a reader does not account for every frame.
     """
-    check_file(path, bounds)
+    check_file(file.path, bounds)
+    frames, done = None, 0
     try:
-        family = sniff(path)
-        if family == "unknown" and path.suffix.lower() in _VIDEO_SUFFIXES:
-            family = "video"
-        if family in _WAITING:
-            raise RejectedInput(family, _WAITING[family], bin="excluded")
-        if family in _REFUSED:
-            raise RejectedInput(*_REFUSED[family])
-        with warnings.catch_warnings():
-            # Odd headers are the normal case in raw medical files; what matters of them ends as a reason.
-            warnings.simplefilter("ignore")
-            if family == "dicom":
-                from mermed.pack.readers.dicom import read_dicom
-
-                return read_dicom(path, bounds)
-            from mermed.pack.readers.raster import read_raster
-
-            return read_raster(path, bounds)
-    except MermedError:
+        frames = _quietly(lambda: _reader(file, bounds)(file, bounds, treatment))
+        items = iter(frames)
+        while (item := _quietly(lambda: next(items, None))) is not None:
+            yield item
+            done += item.count if isinstance(item, RejectedFrame) else 1
+    except (EnvironmentError_, GeneratorExit):
         raise
-    except (MemoryError, RecursionError) as error:
-        raise RejectedInput("limits", type(error).__name__) from None
-    except PermissionError:
-        raise RejectedInput("unreadable", "no permission to read the file") from None
     except Exception as error:
-        # A decoder may raise anything on hostile bytes. Its text may quote the header, so only the type is kept.
-        raise RejectedInput("corrupt", type(error).__name__) from None
+        rejected = _as_rejected(error)
+        if not done:
+            raise rejected from None
+        left = max((frames.total if frames and frames.total else 0) - done, 1)
+        yield RejectedFrame(reason=rejected.reason_slug, detail=rejected.detail, bin=rejected.bin, count=left)
+        return
+    if frames.total not in (None, done):
+        raise IntegrityError("a reader lost frames", expected=frames.total, found=done)
+
+
+def read_image(path: Path, bounds: Bounds, treatment: Treatment | None = None) -> RawImage:
+    """The image of a file that holds exactly one; raises RejectedInput for anything else."""
+    items = list(read_frames(RawFile(Path(path)), bounds, treatment or Treatment()))
+    if len(items) == 1 and isinstance(items[0], RawImage):
+        return items[0]
+    rejected = next((item for item in items if isinstance(item, RejectedFrame)), None)
+    if rejected is None or any(isinstance(item, RawImage) for item in items):
+        raise RejectedInput("multi_frame", f"{len(items)} frames where one image was expected", bin="excluded")
+    raise RejectedInput(rejected.reason, rejected.detail, bin=rejected.bin)
+
+
+def _quietly(call: Callable[[], T]) -> T:
+    """Call without warnings: odd headers are the normal case in raw medical files; what matters ends as a reason."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return call()
+
+
+def _reader(file: RawFile, bounds: Bounds) -> Reader:
+    """The reader for a file's first bytes; raises RejectedInput for a family that none reads."""
+    family = sniff_member(file, bounds)
+    if family in _REFUSED:
+        raise RejectedInput(*_REFUSED[family])
+    if family not in _READERS:
+        raise RejectedInput(family, f"a {family} waits for its reader", bin="excluded")
+    return import_module(f"mermed.pack.readers.{_READERS[family]}").read
+
+
+def sniff_member(file: RawFile, bounds: Bounds) -> str:
+    """The family of a file or member by its first bytes, or by its name where a format has no mark there."""
+    with open_raw(file, bounds) as stream:
+        family = sniff_head(stream.read(HEAD_BYTES))
+    is_video = family == "unknown" and file.name.lower().endswith(_VIDEO_SUFFIXES)
+    return "video" if is_video else family
+
+
+def _as_rejected(error: Exception) -> RejectedInput:
+    """The reason for whatever a decoder raised. Its text may quote the header, so only the type of it is kept."""
+    if isinstance(error, RejectedInput):
+        return error
+    if isinstance(error, MermedError):
+        raise error
+    if isinstance(error, (MemoryError, RecursionError)):
+        return RejectedInput("limits", type(error).__name__)
+    if isinstance(error, PermissionError):
+        return RejectedInput("unreadable", "no permission to read the file")
+    return RejectedInput("corrupt", type(error).__name__)
 
 
 def check_file(path: Path, bounds: Bounds) -> None:

@@ -11,7 +11,7 @@ from mermed.pack.canonical import make_canonical
 from mermed.pack.encode import decode_image, encode_image
 from mermed.pack.moments import Moments, image_moments
 from mermed.pack.options import PackOptions
-from mermed.pack.plain import ListedImage, RejectedRow
+from mermed.pack.listing import ListedImage, RejectedRow
 from mermed.pack.raw import RejectedInput
 from mermed.pack.reading import read_image
 from mermed.pack.split import Placement
@@ -50,7 +50,7 @@ def make_sample(task: Task, options: PackOptions) -> MadeSample | RejectedRow:
         canonical = make_canonical(raw, source.modality, options)
     except RejectedInput as rejected:
         return RejectedRow(place=source.place, reason=rejected.reason_slug, detail=rejected.detail, bin=rejected.bin)
-    image, extension = encode_image(canonical.image, options.codec)
+    image, extension = encode_image(canonical.image, options.codec_of(source.modality))
     decoded = decode_image(image, extension)
     if (decoded.size, decoded.mode) != (canonical.image.size, canonical.image.mode):
         raise IntegrityError("an image changed its shape in the codec", where={"key": task.key})
@@ -63,7 +63,7 @@ def make_sample(task: Task, options: PackOptions) -> MadeSample | RejectedRow:
         width=decoded.width,
         height=decoded.height,
         source_bits=raw.source_bits,
-        labels={"class": source.label} if source.label else {},
+        labels=source.labels,
         window=canonical.window,
         spacing_mm=canonical.spacing_mm,
         frame=raw.frame,

@@ -9,6 +9,8 @@ from mermed.contract import DATASET_GRAMMAR, FORMAT_VERSION, KEY_GRAMMAR, SLUG_G
 from mermed.contract import ShardRow as Row
 
 _PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+# Version 1 had samples before it had these.
+_ADDED_LATER = {"rescale", "steps"}
 _GRAMMARS = {"key": KEY_GRAMMAR, "modality": SLUG_GRAMMAR, "dataset": DATASET_GRAMMAR}
 
 
@@ -16,7 +18,7 @@ def contract_schema() -> dict[str, Any]:
     """The schema that shards/manifest.schema.json holds: the manifest, with rows and samples under `$defs`."""
     sample = _object(SampleMeta)
     sample["properties"]["xxh3"] = {"type": "string", "pattern": "^[0-9a-f]{16}$"}
-    sample["required"] = sorted([*sample["properties"]])
+    sample["required"] = sorted(set(sample["properties"]) - _ADDED_LATER)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"MerMED packed collection, format version {FORMAT_VERSION}",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mermed.contract import SPLITS
 from mermed.errors import ConfigError
 from mermed.pack.identity import Identity
-from mermed.pack.plain import ListedImage
+from mermed.pack.listing import ListedImage
 
 TRAIN_SHARE, VAL_SHARE = 0.70, 0.15
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mermed.errors import ConfigError
 from mermed.pack.identity import Identity
-from mermed.pack.plain import ListedImage
+from mermed.pack.listing import ListedImage
 from mermed.pack.split import place, split_of
 
 IDENTITY = Identity(b"a salt for tests, no secret")
@@ -22,7 +22,7 @@ def image(number, patient="", group="", split="", dataset="set"):
         file=file,
         place=file,
         path=Path(file),
-        label="",
+        labels={},
         patient_id=patient,
         group_id=group,
         split=split,

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mermed.errors import missing_extra
-from mermed.pack.raw import Bounds, RawImage, RejectedInput, Scale, check_size
+from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedInput, Scale, check_size
+from mermed.pack.treatment import Treatment
 from mermed.pack.window import Curve, LookupTable, Window
 
 try:
@@ -26,6 +27,11 @@ except ImportError:
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _MORE_DECODERS = "python-gdcm or pylibjpeg-libjpeg may"
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+
+
+def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
+    """The frames of one DICOM file; see `mermed.pack.reading`."""
+    return Frames.single(read_dicom(file.path, bounds))
 
 
 def read_dicom(path: Path, bounds: Bounds) -> RawImage:

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from mermed.pack.raw import Bounds, RawImage, RejectedInput, check_size
+from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedInput, check_size
 from mermed.pack.readers.float_tiff import read_float64_tiff
+from mermed.pack.treatment import Treatment
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
 _WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
@@ -17,6 +18,11 @@ _SUB_IFDS = 330
 _PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0
 _ORIENTATION = 274
+
+
+def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
+    """The frames of one raster file; see `mermed.pack.reading`."""
+    return Frames.single(read_raster(file.path, bounds))
 
 
 def read_raster(path: Path, bounds: Bounds) -> RawImage:

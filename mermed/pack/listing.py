@@ -1,0 +1,64 @@
+"""Listing: every input of a pack, found before any pixel is read: images to read, and rows with a reason."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mermed.pack.raw import Bin
+from mermed.pack.treatment import Treatment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedImage:
+    """One input file that is to be read, and what is known of it beside its pixels ("" where nothing is).
+
+    `file` names it inside its dataset and `place` below the source, both with "/" (a member of an archive follows the
+    archive's name: "part1.zip/a.png"); `path` and `member` are where it is read (`mermed.pack.raw.RawFile`). `labels` is
+    {} for an unlabelled image, `{"class": name}` or `{"findings": {name: 1 | 0 | None}}`. `frame_labels`, where not
+    empty, holds the class of every frame of a container whose frames are images of their own (NPZ, HDF5): such frames
+    are groups of their own too. `namespace` is what patient and group ids are unique in: the dataset, unless datasets
+    share patients.
+    """
+
+    modality: str
+    dataset: str
+    file: str
+    place: str
+    path: Path
+    member: str = ""
+    labels: dict[str, Any] = field(default_factory=dict)
+    patient_id: str = ""
+    group_id: str = ""
+    split: str = ""
+    licence: str = ""
+    namespace: str = ""
+    treatment: Treatment = field(default_factory=Treatment)
+    frame_labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RejectedRow:
+    """An input that is not packed, or `count` of its frames, as it stands in quarantine.csv and excluded.csv."""
+
+    place: str
+    reason: str
+    detail: str
+    bin: Bin = "quarantined"
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Everything found below a source: every input is either an image to read or a row with a reason.
+
+    `recipes` maps a dataset's "modality/dataset" to the digest of the recipe that listed it.
+    """
+
+    images: tuple[ListedImage, ...]
+    rejected: tuple[RejectedRow, ...] = ()
+    recipes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def num_inputs(self) -> int:
+        """Files to read and rows with a reason; containers add their frames when they are read."""
+        return len(self.images) + sum(row.count for row in self.rejected)
