@@ -1,0 +1,134 @@
+"""Recipe walk: every file below a dataset's root, those inside its ZIP and TAR archives too; opens nothing else."""
+
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from mermed.errors import ConfigError
+from mermed.pack.archive import list_members
+from mermed.pack.listing import RejectedRow
+from mermed.pack.raw import Bin, RawFile, RejectedInput
+from mermed.pack.recipe_text import MAX_TEXT, plain
+
+_ARCHIVES = (".zip", ".tar")
+_IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """One file of a dataset. `file` is its name below the root ("part1.zip/a.png" inside an archive).
+
+    `view` is that name as recipes see it: NFC, and an archive looks like the folder it was made of ("part1/a.png").
+    """
+
+    file: str
+    view: str
+    raw: RawFile
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The files below a root in the order of their names, and what was found but must not be opened."""
+
+    files: tuple[FoundFile, ...]
+    rejected: tuple[RejectedRow, ...]
+
+
+@dataclass(slots=True)
+class _Walker:
+    root: Path
+    name: str
+    files: list[FoundFile] = field(default_factory=list)
+    rejected: list[RejectedRow] = field(default_factory=list)
+
+    def walk(self, folder: Path, file: str, view: str, above: tuple[str, ...]) -> None:
+        """Take in what lies in `folder`; `above` holds the real paths of the folders it lies in."""
+        real = os.path.realpath(folder)
+        if real in above:
+            return self.reject(file, "symlink_loop", "a link leads back to a folder above it", "excluded")
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            return self.reject(file, "unreadable", type(error).__name__)
+        for entry in entries:
+            if not entry.name.startswith(".") and entry.name not in _IGNORED:
+                self.take(entry, file + entry.name, view + plain(entry.name), (*above, real))
+        return None
+
+    def take(self, entry: "os.DirEntry[str]", file: str, view: str, above: tuple[str, ...]) -> None:
+        if len(view) > MAX_TEXT:
+            return self.reject(file, "name_limit", f"its path is longer than {MAX_TEXT} characters")
+        if entry.is_symlink() and not _is_below(os.path.realpath(entry.path), self.root):
+            return self.reject(file, "path_escape", "a link leads out of the dataset")
+        if entry.is_dir():
+            return self.walk(Path(entry.path), f"{file}/", f"{view}/", above)
+        return self.take_file(Path(entry.path), file, view)
+
+    def take_file(self, path: Path, file: str, view: str) -> None:
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            return self.reject(file, "unreadable", type(error).__name__)
+        if not stat.S_ISREG(mode):
+            return self.reject(file, "not_a_file", "not a regular file")
+        if path.suffix.lower() in _ARCHIVES:
+            return self.open_archive(path, file, view[: -len(path.suffix)])
+        self.files.append(FoundFile(file, view, RawFile(path)))
+        return None
+
+    def open_archive(self, path: Path, file: str, view: str) -> None:
+        try:
+            members = list_members(path)
+        except RejectedInput as rejected:
+            return self.reject(file, rejected.reason_slug, rejected.detail)
+        for member in sorted(members):
+            parts = PurePosixPath(member).parts
+            if ".." in parts or member.startswith("/") or "\\" in member or "\0" in member:
+                self.reject(f"{file}/(a member)", "path_escape", "a member's name leads out of its archive")
+            elif len(view) + len(member) >= MAX_TEXT:
+                self.reject(f"{file}/(a member)", "name_limit", f"its path is longer than {MAX_TEXT} characters")
+            elif not any(part.startswith(".") or part in _IGNORED for part in parts):
+                inner = str(PurePosixPath(member))
+                self.files.append(FoundFile(f"{file}/{inner}", f"{view}/{plain(inner)}", RawFile(path, member)))
+        return None
+
+    def reject(self, file: str, reason: str, detail: str, bin: Bin = "quarantined") -> None:
+        self.rejected.append(RejectedRow(place=f"{self.name}/{file}", reason=reason, detail=detail, bin=bin))
+
+
+def walk_files(root: Path, name: str) -> Walk:
+    """Find every file below `root`; `name` begins the places of what is rejected.
+
+    Hidden files are passed over. Links out of the root, loops of links, pipes and devices are rejected unopened.
+    Raises ConfigError when `root` is no folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise ConfigError("the dataset's root is not a folder", where={"recipe": name, "folder": root})
+    walker = _Walker(Path(os.path.realpath(root)), name)
+    walker.walk(root, "", "", ())
+    return Walk(tuple(sorted(walker.files, key=lambda found: found.file)), tuple(walker.rejected))
+
+
+def _is_below(real: str, root: Path) -> bool:
+    return real.startswith(str(root).rstrip(os.sep) + os.sep) or real == str(root)
+
+
+def base_fields(view: str) -> dict[str, str]:
+    """The fields every file has: {file} its path, {dir} the folders before its name, {folder} the last of them,
+    {name} its name, {stem} the name without its last suffix (.nii.gz and .dcm.gz count as one), {suffix} the rest.
+    """
+    directory, _, name = view.rpartition("/")
+    stem, dot, suffix = name.rpartition(".")
+    if suffix.lower() == "gz" and "." in stem:
+        stem, _, inner = stem.rpartition(".")
+        suffix = f"{inner}.{suffix}"
+    return {
+        "file": view,
+        "dir": directory,
+        "folder": directory.rpartition("/")[2],
+        "name": name,
+        "stem": stem if dot else name,
+        "suffix": suffix if dot else "",
+    }
