@@ -11,8 +11,8 @@ from typing import Any
 from mermed.eval.comparison import MIN_GROUPS, MODELS, PROBES
 from mermed.eval.figures import forest_plot, map_figure
 from mermed.eval.maps import EmbeddingMap
-from mermed.eval.page import badge, figure, page, paragraph, section, table
 from mermed.eval.verdict import MAX_ATTENTION, Notice, notices, verdict
+from mermed.page import badge, figure, page, paragraph, section, table
 
 PROBE_NAMES = {"knn": "k-NN", "linear": "linear probe"}
 _EXPLANATION = (

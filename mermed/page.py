@@ -38,13 +38,13 @@ summary { cursor: pointer; font-weight: 600; }
 """
 
 
-def page(title: str, body: str) -> str:
-    """A whole HTML document that loads nothing: its own policy forbids every request."""
+def page(title: str, body: str, style: str = "") -> str:
+    """A whole HTML document that loads nothing: its own policy forbids every request. `style` adds to the house's."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 
