@@ -158,24 +158,19 @@ class Recipe:
     digest: str = ""
 
     def __post_init__(self) -> None:
-        where = {"recipe": self.name}
         if not DATASET_GRAMMAR.fullmatch(self.name):
-            raise ConfigError(
-                "a recipe's name breaks the grammar of dataset names", where=where, expected=DATASET_GRAMMAR.pattern
-            )
+            raise ConfigError("a recipe's name breaks the grammar of dataset names", expected=DATASET_GRAMMAR.pattern)
         if not self.images and not self.arrays:
-            raise ConfigError("a recipe names no images", where=where, expected="[images] or [[arrays]]")
+            raise ConfigError("a recipe names no images", expected="[images] or [[arrays]]")
         labels = self.labels
         forms = [bool(labels.class_), bool(labels.one_hot), bool(labels.findings), labels.list_ is not None]
         if sum(forms) > 1:
-            raise ConfigError(
-                "a recipe gives labels in several forms", where=where, expected="class, one_hot, findings or list"
-            )
+            raise ConfigError("a recipe gives labels in several forms", expected="class, one_hot, findings or list")
         for number, table in enumerate(self.tables, 1):
             if table.optional and not (table.keep or table.set or table.pivot):
                 raise ConfigError(
                     "an optional table does not say which fields it gives",
-                    where={**where, "table": number},
+                    where={"table": number},
                     expected="keep = [...] with its columns",
                 )
 

@@ -205,7 +205,7 @@ def _split_text(text: str, rule: Table, place: dict[str, object]) -> Iterator[tu
             if any(cell.strip() for cell in cells):
                 yield reader.line_num + rule.skip_lines, cells
     except csv.Error as error:
-        line = reader.line_num + rule.skip_lines + 1
+        line = reader.line_num + rule.skip_lines
         raise ConfigError("a table cannot be read", where={**place, "line": line}, found=error) from None
 
 

@@ -3,15 +3,15 @@
 import os
 import stat
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from mermed.errors import ConfigError
-from mermed.pack.archive import list_members
+from mermed.pack.archive import COMPRESSED_TARS, read_contents
 from mermed.pack.listing import RejectedRow
 from mermed.pack.raw import Bin, RawFile, RejectedInput
 from mermed.pack.recipe_text import MAX_TEXT, plain
 
-_ARCHIVES = (".zip", ".tar")
+_ARCHIVES = (".zip", ".tar", *COMPRESSED_TARS)
 _IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
@@ -72,25 +72,26 @@ class _Walker:
             return self.reject(file, "unreadable", type(error).__name__)
         if not stat.S_ISREG(mode):
             return self.reject(file, "not_a_file", "not a regular file")
-        if path.suffix.lower() in _ARCHIVES:
-            return self.open_archive(path, file, view[: -len(path.suffix)])
+        if path.name.lower().endswith(_ARCHIVES):
+            return self.open_archive(path, file, view.rpartition(".")[0])
         self.files.append(FoundFile(file, view, RawFile(path)))
         return None
 
     def open_archive(self, path: Path, file: str, view: str) -> None:
         try:
-            members = list_members(path)
+            archive = read_contents(path)
         except RejectedInput as rejected:
-            return self.reject(file, rejected.reason_slug, rejected.detail)
-        for member in sorted(members):
-            parts = PurePosixPath(member).parts
-            if ".." in parts or member.startswith("/") or "\\" in member or "\0" in member:
-                self.reject(f"{file}/(a member)", "path_escape", "a member's name leads out of its archive")
-            elif len(view) + len(member) >= MAX_TEXT:
-                self.reject(f"{file}/(a member)", "name_limit", f"its path is longer than {MAX_TEXT} characters")
-            elif not any(part.startswith(".") or part in _IGNORED for part in parts):
-                inner = str(PurePosixPath(member))
-                self.files.append(FoundFile(f"{file}/{inner}", f"{view}/{plain(inner)}", RawFile(path, member)))
+            is_left_over = rejected.reason_slug == "compressed_tar"
+            return self.reject(
+                file, rejected.reason_slug, rejected.detail, "excluded" if is_left_over else rejected.bin
+            )
+        for member in archive.rejected:
+            self.reject(f"{file}/{member.name}", member.reason, member.detail)
+        for member in sorted(archive.files):
+            if len(view) + len(member) >= MAX_TEXT:
+                self.reject(f"{file}/{member}", "name_limit", f"its path is longer than {MAX_TEXT} characters")
+            elif not any(part.startswith(".") or part in _IGNORED for part in member.split("/")):
+                self.files.append(FoundFile(f"{file}/{member}", f"{view}/{plain(member)}", RawFile(path, member)))
         return None
 
     def reject(self, file: str, reason: str, detail: str, bin: Bin = "quarantined") -> None:
