@@ -9,20 +9,32 @@ from pathlib import Path
 from typing import TypeVar
 
 from mermed.errors import EnvironmentError_, IntegrityError, MermedError
-from mermed.pack.archive import open_raw
+from mermed.pack.archive import open_raw, open_stream
+from mermed.pack.kinds import may_hold_more, refine
 from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedFrame, RejectedInput
 from mermed.pack.sniff import HEAD_BYTES, sniff_head
 from mermed.pack.treatment import Treatment
 
 T = TypeVar("T")
 Reader = Callable[[RawFile, Bounds, Treatment], Frames]
-_READERS = {"dicom": "dicom", "raster": "raster"}
+_READERS = {
+    "dicom": "dicom",
+    "raster": "raster",
+}
 """Family to the module below `mermed.pack.readers` whose `read(file, bounds, treatment)` gives the frames."""
-# Some video containers have no mark at their start; their name is all there is.
+# Some formats have no mark at their start, or the mark of another one; their name is all there is.
 _VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".mpg", ".mpeg", ".m4v", ".ts", ".wmv")
+_SLIDE_SUFFIXES = (".mrxs", ".ndpi", ".vms", ".vmu", ".svslide")
+_VOLUME_SUFFIXES = (".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd", ".e2e", ".fda", ".fds")
+_PAIR_SUFFIXES = (".img", ".img.gz")
+_PIECEWISE = ("slide", "nifti", "video", "stack", "oct", "archive")
+"""Families that are read piece by piece, so that the size of the file says nothing of the memory they take."""
 _REFUSED = {
     "executable": ("preamble_exec", "the file starts like a program"),
     "text": ("not_an_image", "the file holds text"),
+    "archive": ("archive", "a row names a file inside it: archive.zip/folder/image.png"),
+    "compressed": ("compressed", "unpack it first"),
+    "compressed_tar": ("compressed_tar", "gunzip it first: a plain tar is read in place"),
     "unknown": ("not_an_image", "the first bytes are of no known image format"),
 }
 
@@ -33,7 +45,7 @@ def read_frames(file: RawFile, bounds: Bounds, treatment: Treatment) -> Iterator
     A file that breaks later ends with a RejectedFrame for the rest. EnvironmentError_ passes through: a missing extra
     concerns the whole run, not this file. Raises IntegrityError when a reader does not account for every frame.
     """
-    check_file(file.path, bounds)
+    check_file(file.path)
     frames, done = None, 0
     try:
         frames = _quietly(lambda: _reader(file, bounds)(file, bounds, treatment))
@@ -75,6 +87,8 @@ def _quietly(call: Callable[[], T]) -> T:
 def _reader(file: RawFile, bounds: Bounds) -> Reader:
     """The reader for a file's first bytes; raises RejectedInput for a family that none reads."""
     family = sniff_member(file, bounds)
+    if not file.member and family not in _PIECEWISE and (size := file.path.stat().st_size) > bounds.max_bytes:
+        raise RejectedInput("file_limit", f"{size} bytes, more than {bounds.max_bytes}")
     if family in _REFUSED:
         raise RejectedInput(*_REFUSED[family])
     if family not in _READERS:
@@ -84,10 +98,21 @@ def _reader(file: RawFile, bounds: Bounds) -> Reader:
 
 def sniff_member(file: RawFile, bounds: Bounds) -> str:
     """The family of a file or member by its first bytes, or by its name where a format has no mark there."""
-    with open_raw(file, bounds) as stream:
-        family = sniff_head(stream.read(HEAD_BYTES))
-    is_video = family == "unknown" and file.name.lower().endswith(_VIDEO_SUFFIXES)
-    return "video" if is_video else family
+    with open_stream(file, bounds) as stream:
+        head = stream.read(HEAD_BYTES)
+    family, name = sniff_head(head), file.name.lower()
+    if name.endswith(_SLIDE_SUFFIXES) and family != "executable":
+        return "slide"
+    if name.endswith(_PAIR_SUFFIXES) and family in ("unknown", "text", "compressed"):
+        return "nifti"
+    if name.endswith(_VOLUME_SUFFIXES) and family in ("unknown", "text", "compressed"):
+        return "volume"
+    if name.endswith(_VIDEO_SUFFIXES) and family == "unknown":
+        return "video"
+    if family == "raster" and may_hold_more(head):
+        with open_raw(file, bounds) as stream:
+            return refine(head, stream)
+    return family
 
 
 def _as_rejected(error: Exception) -> RejectedInput:
@@ -103,8 +128,8 @@ def _as_rejected(error: Exception) -> RejectedInput:
     return RejectedInput("corrupt", type(error).__name__)
 
 
-def check_file(path: Path, bounds: Bounds) -> None:
-    """Refuse what is not a plain file of a sane size; raises RejectedInput. Opens nothing, so a pipe cannot block."""
+def check_file(path: Path) -> None:
+    """Refuse what is not a plain file with something in it; raises RejectedInput. Opens nothing, so no pipe blocks."""
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -115,5 +140,3 @@ def check_file(path: Path, bounds: Bounds) -> None:
         raise RejectedInput("not_a_file", "not a regular file")
     if status.st_size == 0:
         raise RejectedInput("empty", "0 bytes")
-    if status.st_size > bounds.max_bytes:
-        raise RejectedInput("file_limit", f"{status.st_size} bytes, more than {bounds.max_bytes}")
