@@ -6,7 +6,7 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,22 +86,21 @@ class _RowReader:
     def read(self, found: FoundFile) -> None:
         place = {**self.where, "file": found.file}
         stem = base_fields(found.view.removesuffix(".gz"))["stem"]
-        header: list[str] | None = list(self.rule.columns) or None
-        if header:
-            self.check_columns(header, place)
+        width, columns = len(self.rule.columns), self.choose_columns(self.rule.columns, place)
         for line, cells in _cells(found, self.rule, place):
-            if header is None:
+            if not width:
+                width = len(cells)
                 header = [name.strip() or f"#{n}" for n, name in enumerate(cells, 1)]
-                self.check_columns(header, place)
+                columns = self.choose_columns(header, place)
                 continue
-            if any(cell.strip() for cell in cells[len(header) :]):
+            if any(cell.strip() for cell in cells[width:]):
                 raise ConfigError(
                     "a row has more values than the header has names",
                     where={**place, "line": line},
-                    expected=len(header),
+                    expected=width,
                     found=len(cells),
                 )
-            values = {name: self.intern(cell) for name, cell in zip(header, cells, strict=False)}
+            values = {name: self.intern(cells[n]) for n, name in columns if n < len(cells)}
             self.take(values, stem, {**place, "line": line})
 
     def intern(self, cell: str) -> str:
@@ -109,7 +108,13 @@ class _RowReader:
         text = plain(cell.strip())
         return self.words.setdefault(text, text) if len(text) < 16 else text
 
-    def check_columns(self, header: list[str], place: dict[str, object]) -> None:
+    def choose_columns(self, header: Sequence[str], place: dict[str, object]) -> list[tuple[int, str]]:
+        """The columns that the recipe asks for, with their numbers: cleaning the others would take most of the time.
+
+        Raises ConfigError for one that is not there; an empty header is not known yet and has none.
+        """
+        if not header:
+            return []
         groups = {name for pattern in self.extract.values() for name in pattern.groupindex}
         known = {*header, *groups, *self.rule.set, "table"}
         wanted = [*self.rule.extract, *self.rule.where, *([] if self.pivot else self.rule.keep), *self.key.names]
@@ -121,6 +126,8 @@ class _RowReader:
                     where={**place, "line": 1, "column": name},
                     next_step=did_you_mean(name, header),
                 )
+        takes_all = not self.rule.keep and not self.pivot
+        return [(n, name) for n, name in enumerate(header) if takes_all or name in {*wanted, *self.rule.keep}]
 
     def take(self, values: dict[str, str], stem: str, place: dict[str, Any]) -> None:
         for column, pattern in self.extract.items():
