@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from mermed.cli.door import Door
+from mermed.cli.shard_pack import pack
 
-DEFAULT_MAX_BAD = "5%"
 _FOLDER = click.Path(path_type=Path)
 
 
@@ -26,81 +26,7 @@ def main() -> None:
     """
 
 
-class Share(click.ParamType):
-    """A share of a whole: `0.05` or `5%`; a bare number above 1 can only mean percent, a bare 1 could mean either."""
-
-    name = "share"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The share in [0, 1]; fails the command line for anything else."""
-        if isinstance(value, float):
-            return value
-        text = str(value).strip()
-        try:
-            number = float(text.rstrip("% "))
-        except ValueError:
-            number = -1.0
-        share = number / 100.0 if text.endswith("%") or number > 1.0 else number
-        if not 0.0 <= share <= 1.0 or text == "1":
-            self.fail(f"{text!r} is no share; write 0.05 or 5%", param, ctx)
-        return share
-
-
-@main.command()
-@click.argument("source", type=_FOLDER)
-@click.option("--out", required=True, type=_FOLDER, help="Folder to write; must be empty or absent.")
-@click.option("--workers", type=click.IntRange(min=1), help="Processes that read and encode. [default: one per core]")
-@click.option("--side-px", default=512, show_default=True, help="Longest allowed short side; never enlarges.")
-@click.option("--shard-mb", default=256, show_default=True, help="Size in MiB at which a shard is closed.")
-@click.option("--codec", default="jpeg", show_default=True, type=click.Choice(["jpeg", "png"]), help="Image codec.")
-@click.option(
-    "--ct-window", default="soft_tissue", show_default=True, help="CT in HU: soft_tissue, lung, brain, bone, blood."
-)
-@click.option("--max-pixels", default=2**28, show_default=True, help="Refuse images that claim more pixels.")
-@click.option("--salt-file", type=_FOLDER, help="Secret salt of keys and groups. [default: ~/.config/mermed/salt]")
-@click.option("--max-bad", default=DEFAULT_MAX_BAD, show_default=True, type=Share(), help="Bad inputs accepted.")
-def pack(
-    source: Path,
-    out: Path,
-    workers: int | None,
-    side_px: int,
-    shard_mb: int,
-    codec: str,
-    ct_window: str,
-    max_pixels: int,
-    salt_file: Path | None,
-    max_bad: float,
-) -> None:
-    """Pack SRC/<modality>/<dataset>/labels.csv into shards.
-
-    \b
-    labels.csv has the columns file and label, and may have patient_id, group_id, split (train, val, test) and licence.
-    What shares a patient_id or group_id never crosses splits; an empty split is drawn 70/15/15 by that group.
-    What cannot be read is listed in quarantine.csv with its reason. Exits 3 when that is more than --max-bad.
-    """
-    from mermed.cli import shard_view
-    from mermed.pack.identity import load_identity
-    from mermed.pack.options import PackOptions
-    from mermed.pack.packing import check_bad_share
-    from mermed.pack.packing import pack as pack_collection
-    from mermed.pack.workers import default_workers
-
-    options = PackOptions(
-        side_px=side_px,
-        shard_mb=shard_mb,
-        codec=codec,  # type: ignore[arg-type]
-        ct_window=ct_window,
-        max_pixels=max_pixels,
-    )
-    identity, salt = load_identity(salt_file)
-    if salt.is_new:
-        shard_view.announce_salt(salt.path)
-    with shard_view.pack_progress() as watch:
-        result = pack_collection(
-            source, out, options=options, identity=identity, num_workers=workers or default_workers(), watch=watch
-        )
-    shard_view.show_pack(result, out)
-    check_bad_share(result, max_bad, out)
+main.add_command(pack)
 
 
 @main.command()
@@ -109,11 +35,11 @@ def pack(
 def verify(folder: Path, workers: int | None) -> None:
     """Check every byte of a packed collection; names every problem by shard and key, and exits 4 if there is one."""
     from mermed.cli import shard_view
+    from mermed.pack.hands import default_hands
     from mermed.pack.verify import verify as verify_collection
-    from mermed.pack.workers import default_workers
 
     with shard_view.verify_progress() as watch:
-        verification = verify_collection(folder, num_workers=workers or default_workers(), watch=watch)
+        verification = verify_collection(folder, num_workers=workers or default_hands(), watch=watch)
     verification.raise_if_broken()
     click.echo(f"verified {verification.num_samples:,} samples in {verification.num_shards:,} shards: all as packed")
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mermed.pack.packing import PackResult
-from mermed.pack.packing import Progress as PackProgress
+from mermed.pack.packing import PackResult, Watch
+from mermed.pack.progress import ModalityProgress
 
 PLAIN_LINE_EVERY_S = 10.0
 
@@ -24,10 +24,15 @@ def announce_salt(path: Path) -> None:
 
 
 @contextmanager
-def pack_progress() -> Iterator[Callable[[PackProgress], None]]:
+def pack_progress() -> Iterator[Watch]:
     """Show how far a pack has come, on stderr."""
     with _progress("packing", "inputs") as show:
-        yield lambda p: show(p.done, p.total, f"{p.quarantined} quarantined")
+
+        def watch(progress: Mapping[str, ModalityProgress]) -> None:
+            done, total, bad = (sum(getattr(p, name) for p in progress.values()) for name in ("done", "total", "bad"))
+            show(done, total, f"{bad} quarantined")
+
+        yield watch
 
 
 @contextmanager
@@ -76,11 +81,16 @@ def _plain_lines(verb: str, noun: str, begin_s: float) -> Callable[[int, int, st
     return show
 
 
-def show_pack(result: PackResult, out: Path) -> None:
+def show_pack(result: PackResult, out: str) -> None:
     """The closing tables of a pack: what went where, and why the rest did not."""
     from mermed.pack.info import describe
 
     console = Console()
+    made = f"{result.num_made:,} buckets made, {result.num_known:,} known already"
+    if result.manifest is None:
+        console.print(f"{made}, {result.wall_s:.1f} s", soft_wrap=True)
+        console.print("next  the other parts, then the same command without --part", soft_wrap=True)
+        return
     totals = result.manifest.totals
     console.print(_source_table(describe(result.manifest)["sources"]))
     if result.reasons:
@@ -94,7 +104,7 @@ def show_pack(result: PackResult, out: Path) -> None:
     rate = totals["inputs"] / max(result.wall_s, 1e-9)
     console.print(f"{totals['inputs']:,} inputs = {sums}", soft_wrap=True)
     console.print(
-        f"{result.wall_s:.1f} s, {rate:,.0f} inputs/s, manifest {result.manifest.digest[:12]}", soft_wrap=True
+        f"{made}; {result.wall_s:.1f} s, {rate:,.0f} inputs/s, manifest {result.manifest.digest[:12]}", soft_wrap=True
     )
     console.print(f"next  mermed-shard verify {out}", soft_wrap=True)
 
@@ -104,7 +114,8 @@ def show_info(description: dict[str, Any], folder: Path) -> None:
     console = Console()
     console.print(_source_table(description["sources"]))
     for name, space in description["labels"].items():
-        console.print(f"{name}: {', '.join(space['classes'])}", soft_wrap=True, markup=False, highlight=False)
+        names = space.get("classes") or space.get("findings", [])
+        console.print(f"{name}: {', '.join(names)}", soft_wrap=True, markup=False, highlight=False)
     totals = ", ".join(f"{count:,} {name}" for name, count in description["totals"].items())
     console.print(f"{totals}; manifest {description['digest'][:12]}", soft_wrap=True)
     for source in description["sources"]:

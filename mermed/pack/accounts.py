@@ -2,33 +2,37 @@
 
 import csv
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self, TextIO
 
-from mermed.contract import SampleMeta
 from mermed.errors import IntegrityError
-from mermed.pack.claim import LIST_NAMES
+from mermed.pack.bucket import Bucket, Source
+from mermed.pack.depot import Depot
+from mermed.pack.duplicates import Drop, label_text
+from mermed.pack.ledger import Ledger, SampleRow
 from mermed.pack.listing import RejectedRow
-from mermed.pack.writer import TEMPORARY_PREFIX, flush_folder
 
-_REASON_COLUMNS = ("file", "reason", "detail")
-_SPLIT_COLUMNS = ("key", "split", "group", "modality", "dataset")
+LIST_NAMES = ("quarantine.csv", "excluded.csv", "duplicates.csv", "splits.csv")
+_REASON_COLUMNS = ("file", "reason", "detail", "images")
+_SPLIT_COLUMNS = ("key", "split", "group", "modality", "dataset", "label", "pixels", "perceptual")
 
 
 class Accounts:
-    """Writes quarantine.csv, excluded.csv, duplicates.csv (file, reason, detail) and splits.csv (no file names).
+    """Writes quarantine.csv, excluded.csv, duplicates.csv (file, reason, detail, images) and splits.csv (no files).
 
-    The lists hold relative paths and stay with the site that packed; shards and manifest never do.
+    The lists hold relative paths and stay with the site that packed; shards and manifest never do. A context; `publish`
+    puts the lists into the depot.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, workroom: Path) -> None:
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.num_packed = 0
-        self._out = out
+        self._workroom = workroom
         self._files: dict[str, TextIO] = {}
         self._lists: dict[str, Any] = {}
         for name in LIST_NAMES:
-            file = (out / (TEMPORARY_PREFIX + name)).open("w", encoding="utf-8", errors="surrogateescape", newline="")
+            file = (workroom / name).open("w", encoding="utf-8", errors="surrogateescape", newline="")
             self._files[name] = file
             self._lists[name] = csv.writer(file, lineterminator="\n")
             self._lists[name].writerow(_SPLIT_COLUMNS if name == "splits.csv" else _REASON_COLUMNS)
@@ -40,22 +44,37 @@ class Accounts:
         for file in self._files.values():
             file.close()
 
-    def reject(self, row: RejectedRow) -> None:
-        """Count an input that is quarantined or excluded."""
-        self.reasons[row.bin, row.reason] += 1
-        self._lists["quarantine.csv" if row.bin == "quarantined" else "excluded.csv"].writerow(
-            (row.place, row.reason, row.detail)
-        )
+    def add_listing(self, rejected: Iterable[RejectedRow]) -> int:
+        """Account for what the listing left out; returns how many inputs that were."""
+        count = 0
+        for row in rejected:
+            self._leave_out(row.place, row.bin, row.reason, row.detail, row.count)
+            count += row.count
+        return count
 
-    def drop_duplicate(self, place: str, reason: str, detail: str) -> None:
-        """Count an input whose pixels are in the collection already."""
-        self.reasons["duplicates", reason] += 1
-        self._lists["duplicates.csv"].writerow((place, reason, detail))
+    def add_bucket(self, bucket: Bucket, ledger: Ledger, drops: dict[str, Drop]) -> None:
+        """Account for every input of one bucket."""
+        for reject in ledger.rejects:
+            place = bucket.tasks[reject.task].image.place
+            self._leave_out(place, reject.bin, reject.reason, reject.detail, reject.count)
+        for row in ledger.samples:
+            drop = drops.get(row.key)
+            if drop is None:
+                self._pack(bucket.source, row)
+            else:
+                self._leave_out(bucket.tasks[row.task].image.place, drop.bin, drop.reason, drop.detail, 1)
 
-    def add(self, meta: SampleMeta) -> None:
-        """Count a sample that went into a shard."""
+    def _leave_out(self, place: str, bin: str, reason: str, detail: str, count: int) -> None:
+        self.reasons[bin, reason] += count
+        name = {"quarantined": "quarantine.csv", "excluded": "excluded.csv", "duplicates": "duplicates.csv"}[bin]
+        self._lists[name].writerow((place, reason, detail, count))
+
+    def _pack(self, source: Source, row: SampleRow) -> None:
+        modality, dataset, split = source
         self.num_packed += 1
-        self._lists["splits.csv"].writerow((meta.key, meta.split, meta.group, meta.modality, meta.dataset))
+        label = label_text(row.labels)
+        values = (row.key, split, row.group, modality, dataset, label, row.pixel_digest, row.perceptual)
+        self._lists["splits.csv"].writerow(values)
 
     def count(self, bin: str) -> int:
         """Inputs in one bin so far: "quarantined", "excluded" or "duplicates"."""
@@ -74,9 +93,8 @@ class Accounts:
             )
         return totals
 
-    def publish(self) -> None:
-        """Give the four lists their names."""
+    def publish(self, depot: Depot) -> None:
+        """Put the four lists beside the shards."""
         for name, file in self._files.items():
             file.close()
-            (self._out / (TEMPORARY_PREFIX + name)).replace(self._out / name)
-        flush_folder(self._out)
+            depot.take(self._workroom / name, name)

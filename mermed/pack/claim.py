@@ -1,81 +1,140 @@
-"""Claim: one pack at a time owns an output folder; what a pack that died left there is swept away by the next."""
+"""Claim: one pack at a time owns a collection; packs of parts share it. What died there is swept away by the next."""
 
 import fcntl
+import json
+import os
 import re
-from collections.abc import Iterator
+import socket
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TextIO
 
 from mermed.contract import MANIFEST_NAME, SLUG_GRAMMAR, SPLITS
 from mermed.errors import ConfigError, EnvironmentError_
+from mermed.pack import ledger, parts
+from mermed.pack.accounts import LIST_NAMES
+from mermed.pack.depot import Depot, LocalDepot
+from mermed.pack.placement import Placement
 from mermed.pack.writer import TEMPORARY_PREFIX
 
 CLAIM_NAME = ".packing"
-LIST_NAMES = ("quarantine.csv", "excluded.csv", "duplicates.csv", "splits.csv")
-_SHARD_FILE = re.compile(rf"{SLUG_GRAMMAR.pattern}-({'|'.join(SPLITS)})-\d{{6}}\.(tar|idx)")
+LEASE_SECONDS = 900.0
+"""A claim on a store without locks counts for so long after its last sign of life."""
+PAGE_NAMES = ("report.html", "README.md", "croissant.json")
+_SHARD_FILE = re.compile(rf"{SLUG_GRAMMAR.pattern}/({'|'.join(SPLITS)})/{SLUG_GRAMMAR.pattern}-\w+-\d{{6}}\.(tar|idx)")
+Beat = Callable[[], None]
 
 
 @contextmanager
-def claim(out: Path) -> Iterator[None]:
-    """Own the folder `out` for one pack; raises ConfigError when it holds anything, or another pack is at work in it,
-    and EnvironmentError_ when the disk is full or refuses.
+def claim(depot: Depot, *, shared: bool = False) -> Iterator[Beat]:
+    """Own a collection for one pack, or share it with other parts; yields what to call now and then to show life.
 
-    The claim is a locked file: the lock dies with its process, the file stays and marks the pack as unfinished.
+    Raises ConfigError when another pack is at work there or foreign files lie there, and EnvironmentError_ when the disk
+    is full or refuses. The claim is a locked file where there are locks, a lease elsewhere; a finished pack removes it.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        marker = out / CLAIM_NAME
-        if not marker.exists() or (out / MANIFEST_NAME).exists():
-            _check_empty(out)
-        with marker.open("a") as file:
-            _lock(file, out)
-            _sweep(out)
-            yield
-            marker.unlink()
+        _check_foreign(depot)
+        with _lock(depot, shared) if isinstance(depot, LocalDepot) else _lease(depot, shared) as beat:
+            yield beat
     except OSError as error:
-        # Reading has its own errors, so what is left is the disk that is written to.
+        # Reading has its own errors, so what is left is the place that is written to.
         raise EnvironmentError_(
-            "the output folder cannot be written",
-            where={"folder": out},
-            found=error.strerror,
+            "the output cannot be written",
+            where={"collection": depot.label},
+            found=error.strerror or type(error).__name__,
             next_step="make room or permit it, then run the same command again",
         ) from None
 
 
-def _lock(file: TextIO, out: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise ConfigError("another pack is writing here", where={"folder": out}) from None
+def sweep(depot: Depot, placement: Placement) -> None:
+    """Delete what dead packs left: temporary files, and shards that no manifest and no journal knows."""
+    known = {
+        name.removesuffix("tar") + extension for name in placement.names.values() for extension in parts.EXTENSIONS
+    }
+    for name in depot.names():
+        if _is_temporary(name) or (_SHARD_FILE.fullmatch(name) and name not in known):
+            depot.remove(name)
 
 
-def _check_empty(out: Path) -> None:
-    if any(out.iterdir()):
-        is_packed = (out / MANIFEST_NAME).is_file()
+def _is_temporary(name: str) -> bool:
+    return any(part.startswith(TEMPORARY_PREFIX) for part in name.split("/"))
+
+
+def _check_foreign(depot: Depot) -> None:
+    """Raise ConfigError when the place holds files of others; a finished collection may have any beside it."""
+    if depot.size(MANIFEST_NAME) is not None:
+        return
+    names = depot.names()
+    foreign = [name for name in names if not _is_ours(name)]
+    if foreign:
+        is_ours = CLAIM_NAME in names
         raise ConfigError(
-            "the output folder is not empty",
-            where={"folder": out},
-            expected="no such folder, or an empty one",
-            found="a finished collection" if is_packed else "other files",
-            next_step=f"mermed-shard verify {out}" if is_packed else "choose another --out",
-        )
-
-
-def _sweep(out: Path) -> None:
-    """Delete what an unfinished pack wrote, and only that; raises ConfigError when anything else lies there."""
-    for path in sorted(out.rglob("*"), reverse=True):
-        parts = path.relative_to(out).parts
-        is_shard = len(parts) == 3 and parts[1] in SPLITS and _SHARD_FILE.fullmatch(parts[2])
-        is_list = len(parts) == 1 and parts[0] in LIST_NAMES
-        if path.is_dir() and not path.is_symlink():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif is_shard or is_list or parts[-1].startswith(TEMPORARY_PREFIX):
-            path.unlink()
-    if any(path.name != CLAIM_NAME for path in out.iterdir()):
-        raise ConfigError(
-            "the output folder holds an unfinished pack and other files",
-            where={"folder": out},
+            "the output holds an unfinished pack and other files" if is_ours else "the output folder is not empty",
+            where={"collection": depot.label},
+            expected="nothing there, or a collection of this source",
+            found=f"{len(foreign)} other files",
             next_step="choose another --out, or delete what you do not need",
         )
+
+
+def _is_ours(name: str) -> bool:
+    top = name.split("/")[0]
+    return (
+        top in (parts.FOLDER, ledger.FOLDER, CLAIM_NAME, *LIST_NAMES, *PAGE_NAMES)
+        or _is_temporary(name)
+        or _SHARD_FILE.fullmatch(name) is not None
+    )
+
+
+@contextmanager
+def _lock(depot: LocalDepot, shared: bool) -> Iterator[Beat]:
+    depot.folder.mkdir(parents=True, exist_ok=True)
+    with (depot.folder / CLAIM_NAME).open("a") as file:
+        _flock(file, depot, shared)
+        yield lambda: None
+        if not shared:
+            depot.remove(CLAIM_NAME)
+
+
+def _flock(file: TextIO, depot: Depot, shared: bool) -> None:
+    """The lock dies with its process; the file stays and marks the pack as unfinished."""
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError:
+        raise _busy(depot) from None
+
+
+@contextmanager
+def _lease(depot: Depot, shared: bool) -> Iterator[Beat]:
+    """A claim where nothing can be locked: an object that is renewed, and that others respect until it is old."""
+    owner = f"{socket.gethostname()}-{os.getpid()}"
+    name = f"{CLAIM_NAME}-{owner}" if shared else CLAIM_NAME
+    others = [other for other in depot.names() if other.startswith(CLAIM_NAME) and other != name]
+    for other in [] if shared else others:
+        _respect(depot, other, owner)
+    _respect(depot, CLAIM_NAME, owner)
+
+    def beat() -> None:
+        depot.write(name, json.dumps({"owner": owner, "at": time.time()}).encode())
+
+    beat()
+    yield beat
+    for old in {name, *([] if shared else others)}:
+        depot.remove(old)
+
+
+def _respect(depot: Depot, name: str, owner: str) -> None:
+    if depot.size(name) is None:
+        return
+    held = json.loads(depot.read(name) or b"{}")
+    if held.get("owner") != owner and time.time() - held.get("at", 0.0) < LEASE_SECONDS:
+        raise _busy(depot)
+
+
+def _busy(depot: Depot) -> ConfigError:
+    return ConfigError(
+        "another pack is writing here",
+        where={"collection": depot.label},
+        next_step="wait for it; a pack that died lets go by itself",
+    )

@@ -1,86 +1,186 @@
-"""Sample: one listed image to one finished sample: read, canonical, encoded, decoded again, measured."""
+"""Sample: one input file to finished samples: read, canonical, encoded, decoded again, measured."""
 
+import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xxhash
+from PIL import Image
 
 from mermed.contract import SampleMeta
-from mermed.errors import IntegrityError
-from mermed.pack.canonical import make_canonical
+from mermed.errors import EnvironmentError_, IntegrityError
+from mermed.pack.canonical import CanonicalImage, make_canonical
+from mermed.pack.display import to_display
 from mermed.pack.encode import decode_image, encode_image
+from mermed.pack.identity import KEY_DIGITS
+from mermed.pack.listing import ListedImage, RejectedRow
 from mermed.pack.moments import Moments, image_moments
 from mermed.pack.options import PackOptions
-from mermed.pack.listing import ListedImage, RejectedRow
-from mermed.pack.raw import RejectedInput
-from mermed.pack.reading import read_image
+from mermed.pack.perceptual import perceptual_hash
+from mermed.pack.raw import Bin, RawFile, RawImage, RejectedFrame, RejectedInput
+from mermed.pack.reading import read_frames
 from mermed.pack.split import Placement
+from mermed.pack.thumbnail import thumbnail
+
+CHANGED = "changed"
+HISTOGRAM_BINS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One image to make a sample of: its row, its key and where it belongs."""
+    """One input to make samples of: its row, its key, where it belongs, and how its file looked when it was listed.
+
+    `shows` asks for thumbnails, for the report.
+    """
 
     image: ListedImage
     key: str
     placement: Placement
+    size_bytes: int = 0
+    mtime_ns: int = 0
+    shows: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadeSample:
-    """A finished sample: what is written, the digest that finds its duplicates, and its moments as decoded."""
+    """A finished sample: the two members that are written, and what is measured of it while its pixels are at hand.
 
-    place: str
+    `pixel_digest` (hex of XXH3-128) finds its exact duplicates and `perceptual` (hex) its near ones. `histogram` counts
+    the stored grey levels in HISTOGRAM_BINS bins. The thumbnails are JPEG bytes, empty unless the task asked for them.
+    """
+
     meta: SampleMeta
     image: bytes
     extension: str
-    pixel_digest: bytes
+    pixel_digest: str
+    perceptual: str
     moments: Moments
+    histogram: tuple[int, ...]
+    raw_thumbnail: bytes = b""
+    packed_thumbnail: bytes = b""
 
 
-def make_sample(task: Task, options: PackOptions) -> MadeSample | RejectedRow:
-    """Make the sample of one task; what cannot be packed comes back as a row with its reason.
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The end of a task: how many inputs (an image, or every frame of a container) its reader came upon."""
 
-    The encoded image is decoded again, so every member is known to be readable and its moments are those a training
-    run will see. Raises EnvironmentError_ when a reader's extra is missing, IntegrityError when the codec fails.
+    num_inputs: int
+
+
+Outcome = MadeSample | RejectedRow
+
+
+def frame_key(key: str, frame: int | None) -> str:
+    """The key of a frame of the input `key`: the key itself for an image, a hash of it and the frame otherwise.
+
+    The key of an input is never stored when its frames are, so this hash needs no secret of its own.
     """
+    if frame is None:
+        return key
+    return key[:-KEY_DIGITS] + hashlib.blake2b(f"{key}/{frame}".encode()).hexdigest()[:KEY_DIGITS]
+
+
+def make_samples(task: Task, options: PackOptions) -> Iterator[Outcome | Finished]:
+    """Make the samples of one task; what cannot be packed comes back as rows with their reason. Ends with Finished.
+
+    Each encoded image is decoded again, so every member is known to be readable and its moments are those a training
+    run will see. Raises IntegrityError when the codec fails or a reader loses frames.
+    """
+    source, inputs = task.image, 0
+    try:
+        for item in read_frames(RawFile(source.path, source.member), options.bounds, source.treatment):
+            inputs += item.count if isinstance(item, RejectedFrame) else 1
+            if isinstance(item, RejectedFrame):
+                yield _reject(task, item.reason, item.detail, item.bin, item.count)
+            else:
+                yield _make_sample(task, item, options)
+    except RejectedInput as rejected:
+        inputs += 1
+        yield _reject(task, rejected.reason_slug, rejected.detail, rejected.bin)
+    except EnvironmentError_ as error:
+        inputs += 1
+        yield _reject(task, "missing_extra", error.next_step or "", "quarantined")
+    if _has_changed(task):
+        inputs += 1
+        yield _reject(task, CHANGED, "the file changed while it was read", "quarantined")
+    yield Finished(inputs)
+
+
+def _reject(task: Task, reason: str, detail: str, bin: Bin, count: int = 1) -> RejectedRow:
+    return RejectedRow(place=task.image.place, reason=reason, detail=detail, bin=bin, count=count)
+
+
+def _has_changed(task: Task) -> bool:
+    """True when the file was there when it was listed and is another by now."""
+    try:
+        status = os.stat(task.image.path)
+    except OSError:
+        return task.mtime_ns != 0
+    return bool(task.mtime_ns) and (status.st_size, status.st_mtime_ns) != (task.size_bytes, task.mtime_ns)
+
+
+def _make_sample(task: Task, raw: RawImage, options: PackOptions) -> Outcome:
     source = task.image
     try:
-        raw = read_image(source.path, options.bounds)
-        canonical = make_canonical(raw, source.modality, options)
+        canonical = make_canonical(raw, source.modality, options, source.treatment)
     except RejectedInput as rejected:
-        return RejectedRow(place=source.place, reason=rejected.reason_slug, detail=rejected.detail, bin=rejected.bin)
+        return _reject(task, rejected.reason_slug, rejected.detail, rejected.bin)
     image, extension = encode_image(canonical.image, options.codec_of(source.modality))
     decoded = decode_image(image, extension)
     if (decoded.size, decoded.mode) != (canonical.image.size, canonical.image.mode):
         raise IntegrityError("an image changed its shape in the codec", where={"key": task.key})
-    meta = SampleMeta(
-        key=task.key,
-        modality=source.modality,
-        dataset=source.dataset,
-        split=task.placement.split,
-        group=task.placement.group,
-        width=decoded.width,
-        height=decoded.height,
-        source_bits=raw.source_bits,
-        labels=source.labels,
-        window=canonical.window,
-        spacing_mm=canonical.spacing_mm,
-        frame=raw.frame,
-        licence=source.licence or None,
-    )
-    digest = xxhash.xxh3_128(str(canonical.pixels.shape).encode())
-    digest.update(np.ascontiguousarray(canonical.pixels).data)
+    meta = _describe(task, raw, canonical, decoded)
+    shown = to_display(decoded, meta)
     return MadeSample(
-        place=source.place,
         meta=meta,
         image=image,
         extension=extension,
-        pixel_digest=digest.digest(),
-        moments=image_moments(decoded),
+        pixel_digest=_digest(canonical.pixels),
+        perceptual=perceptual_hash(np.asarray(shown)).hex(),
+        moments=image_moments(shown),
+        histogram=_histogram(shown),
+        raw_thumbnail=thumbnail(raw.pixels) if task.shows else b"",
+        packed_thumbnail=thumbnail(np.asarray(shown)) if task.shows else b"",
     )
 
 
-def make_samples(tasks: list[Task], options: PackOptions) -> list[MadeSample | RejectedRow]:
-    """Make the samples of several tasks: what one worker does in one go."""
-    return [make_sample(task, options) for task in tasks]
+def _describe(task: Task, raw: RawImage, canonical: CanonicalImage, decoded: Image.Image) -> SampleMeta:
+    source, frame = task.image, raw.frame
+    group, labels = task.placement.group, source.labels
+    if source.frame_labels and frame is not None:
+        label = source.frame_labels[frame]
+        labels = {"class": label} if label else {}
+        group = hashlib.blake2b(f"{group}/{frame}".encode()).hexdigest()[: len(group)]
+    return SampleMeta(
+        key=frame_key(task.key, frame),
+        modality=source.modality,
+        dataset=source.dataset,
+        split=task.placement.split,
+        group=group,
+        width=decoded.width,
+        height=decoded.height,
+        source_bits=raw.source_bits,
+        labels=labels,
+        window=canonical.window,
+        spacing_mm=canonical.spacing_mm,
+        frame=frame,
+        crop=canonical.crop,
+        rescale=canonical.rescale,
+        steps=canonical.steps,
+        licence=source.licence or None,
+    )
+
+
+def _digest(pixels: np.ndarray[Any, Any]) -> str:
+    digest = xxhash.xxh3_128(str((pixels.shape, pixels.dtype.str)).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
+
+
+def _histogram(image: Image.Image) -> tuple[int, ...]:
+    """Grey levels of all channels in HISTOGRAM_BINS bins."""
+    counts = np.array(image.histogram(), np.int64).reshape(-1, HISTOGRAM_BINS, 256 // HISTOGRAM_BINS)
+    return tuple(int(count) for count in counts.sum((0, 2)))

@@ -47,9 +47,9 @@ def write_source(tmp_path):
 def pack_source(identity, tmp_path):
     """Pack a source in this process into tmp_path/out; returns the folder and the result."""
 
-    def run(source, *, out=None, num_workers=1, **options):
+    def run(source, *, out=None, engine=None, plan=None, **options):
         out = out or tmp_path / "out"
-        result = pack(source, out, options=PackOptions(**options), identity=identity, num_workers=num_workers)
+        result = pack(source, out, options=PackOptions(**options), identity=identity, engine=engine, plan=plan)
         return out, result
 
     return run

@@ -17,7 +17,9 @@ from PIL import Image
 from mermed.contract import load_manifest
 from mermed.errors import ConfigError, EnvironmentError_, IntegrityError, SampleError
 from mermed.pack.accounts import Accounts
-from mermed.pack.packing import Progress, check_bad_share
+from mermed.pack.engine import LocalEngine
+from mermed.pack.packing import check_bad_share
+from mermed.pack.progress import ModalityProgress
 from mermed.tar import check_shard
 
 
@@ -37,15 +39,12 @@ def many_rows(count=30):
     return [{"file": f"{n:02d}.png", "label": "ab"[n % 2], "patient_id": str(n // 2)} for n in range(count)]
 
 
-def test_packing_twice_and_with_two_workers_gives_equal_bytes_for_every_file(phantoms, identity, tmp_path):
-    from mermed.pack.options import PackOptions
-    from mermed.pack.packing import pack
-
+def test_packing_twice_and_with_any_number_of_hands_gives_equal_bytes_for_every_file(phantoms, pack_source, tmp_path):
     trees = []
-    for name, num_workers in (("one", 1), ("again", 1), ("two", 2)):
-        pack(phantoms, tmp_path / name, options=PackOptions(), identity=identity, num_workers=num_workers)
+    for name, hands in (("none", 0), ("again", 0), ("one", 1), ("three", 3)):
+        pack_source(phantoms, out=tmp_path / name, engine=LocalEngine(hands=hands))
         trees.append(tree(tmp_path / name))
-    assert trees[0] == trees[1] == trees[2]
+    assert trees[0] == trees[1] == trees[2] == trees[3]
     assert any(name.endswith(".tar") for name in trees[0])
 
 
@@ -69,7 +68,8 @@ def test_splits_csv_lists_every_sample_and_no_file(collection, listed):
     metas = {sample.meta.key: sample.meta for sample in samples(collection)}
     assert rows.keys() == metas.keys()
     assert all((rows[k]["split"], rows[k]["group"]) == (metas[k].split, metas[k].group) for k in rows)
-    assert set(next(iter(rows.values()))) == {"key", "split", "group", "modality", "dataset"}
+    columns = {"key", "split", "group", "modality", "dataset", "label", "pixels", "perceptual"}
+    assert set(next(iter(rows.values()))) == columns
 
 
 def test_no_group_crosses_splits_and_each_shard_holds_one_dataset(collection):
@@ -167,10 +167,10 @@ def test_progress_counts_every_input_once(write_source, identity, tmp_path):
     source = write_source([*many_rows(10), {"file": "gone.png", "label": "x", "make": False}])
     (source / "us" / "set" / "extra.png").write_bytes(b"x")
     seen = []
-    pack(source, tmp_path / "out", options=PackOptions(), identity=identity, watch=seen.append)
-    assert seen[0] == Progress(2, 12, 0)
-    assert seen[-1] == Progress(12, 12, 1)
-    assert [p.done for p in seen] == list(range(2, 13))
+    pack(source, tmp_path / "out", options=PackOptions(), identity=identity, watch=lambda p: seen.append(p["us"]))
+    size = sum(path.stat().st_size for path in (source / "us" / "set").glob("0*.png"))
+    assert seen[-1] == ModalityProgress(done=11, total=11, read_bytes=size, bad=1)
+    assert [p.done for p in seen] == list(range(1, 12))
 
 
 def test_too_many_bad_inputs_are_an_error_after_the_good_ones_are_packed(write_source, pack_source):
@@ -194,11 +194,6 @@ def test_a_source_without_one_good_image_ends_without_a_manifest_and_can_be_trie
 
 def test_an_output_folder_with_anything_in_it_is_left_alone(write_source, pack_source, tmp_path):
     source = write_source(many_rows(4))
-    pack_source(source)
-    before = tree(tmp_path / "out")
-    with pytest.raises(ConfigError, match="finished collection"):
-        pack_source(source)
-    assert tree(tmp_path / "out") == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("x")
     with pytest.raises(ConfigError, match="not empty"):
@@ -243,7 +238,7 @@ from mermed.pack.options import PackOptions
 from mermed.pack.packing import pack
 
 def watch(progress):
-    if progress.done == {done}:
+    if progress["us"].done == {done}:
         os.kill(os.getpid(), signal.SIGKILL)
 
 identity = Identity(b"a salt for tests, no secret")
@@ -261,31 +256,6 @@ def test_a_killed_pack_leaves_no_manifest_and_the_next_gives_the_same_bytes(done
     pack_source(source)
     pack_source(source, out=tmp_path / "clean")
     assert tree(out) == tree(tmp_path / "clean")
-
-
-def test_a_worker_that_dies_ends_the_pack_with_an_error(write_source, tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import os, sys\n"
-        "from pathlib import Path\n"
-        "import mermed.pack.sample\n"
-        "if __name__ == '__mp_main__':\n"
-        "    mermed.pack.sample.make_sample = lambda task, options: os._exit(9)\n"
-        "if __name__ == '__main__':\n"
-        "    from mermed.errors import EnvironmentError_\n"
-        "    from mermed.pack.identity import Identity\n"
-        "    from mermed.pack.options import PackOptions\n"
-        "    from mermed.pack.packing import pack\n"
-        "    try:\n"
-        "        source, out = map(Path, sys.argv[1:])\n"
-        "        pack(source, out, options=PackOptions(), identity=Identity(b'x' * 16), num_workers=2)\n"
-        "    except EnvironmentError_ as error:\n"
-        "        sys.exit(error.exit_code)\n"
-    )
-    source = write_source(many_rows())
-    ended = subprocess.run([sys.executable, program, source, tmp_path / "out"], check=False, timeout=60)
-    assert ended.returncode == EnvironmentError_.exit_code
-    assert not (tmp_path / "out" / "manifest.json").exists()
 
 
 def test_an_interrupted_pack_ends_with_130(write_source, tmp_path):
@@ -321,19 +291,8 @@ def test_a_full_disk_is_an_error_and_the_same_command_works_once_there_is_room(
     pack_source(source)
 
 
-def test_a_missing_extra_survives_the_way_from_a_worker():
-    import copy
-
-    from mermed.errors import missing_extra
-
-    # A copy goes through the same reduction that carries an exception between processes.
-    error = copy.copy(missing_extra("dicom", "reading DICOM files"))
-    assert error.next_step == "pip install 'mermed[dicom]'"
-    assert error.exit_code == 5
-
-
 def test_the_manifest_states_the_recipe_and_the_tools(collection):
     manifest = json.loads((collection / "manifest.json").read_text())
-    assert set(manifest["recipes"]) == {"plain"}
-    assert set(manifest["tool"]) == {"mermed", "pillow"}
+    assert set(manifest["recipes"]) == {"options"}
+    assert {"mermed", "pillow", "pydicom"} <= set(manifest["tool"])
     assert set(manifest["stats"]) == {"cfp", "ct", "cxr", "derm", "oct", "path", "us"}

@@ -1,0 +1,196 @@
+"""Publishing: buckets to a collection: duplicates left out, shards numbered, accounts closed, manifest last."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mermed.contract import MANIFEST_NAME, EncodedSample, Manifest, ShardRow
+from mermed.errors import SampleError
+from mermed.pack.accounts import Accounts
+from mermed.pack.bucket import Bucket, Source
+from mermed.pack.depot import Depot
+from mermed.pack.duplicates import Drop, find_drops
+from mermed.pack.ledger import FOLDER, Ledger
+from mermed.pack.listing import Listing
+from mermed.pack.moments import MomentTable
+from mermed.pack.options import PackOptions
+from mermed.pack.parts import write_parts
+from mermed.pack.placement import Placement
+from mermed.pack.shard_file import ShardFile
+from mermed.tar import parse_index, read_sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """A finished collection, and how many inputs met each (bin, reason)."""
+
+    manifest: Manifest
+    reasons: Counter[tuple[str, str]]
+
+
+class Publisher:
+    """Turns the ledgers of all buckets into one collection. Reads ledgers one at a time, so memory stays small."""
+
+    def __init__(self, depot: Depot, placement: Placement, buckets: Sequence[Bucket], options: PackOptions) -> None:
+        self._depot = depot
+        self._placement = placement
+        self._buckets = buckets
+        self._options = options
+
+    def ledgers(self) -> Iterator[tuple[Bucket, Ledger]]:
+        """Every bucket with its ledger, in order."""
+        for bucket in self._buckets:
+            yield bucket, Ledger.decode(self._depot.read(f"{FOLDER}/{bucket.name}.json"))
+
+    def find_drops(self) -> dict[str, Drop]:
+        """Which samples are left out, over all buckets."""
+        return find_drops(lambda: ((bucket.source, ledger) for bucket, ledger in self.ledgers()))
+
+    def stale(self, drops: Mapping[str, Drop]) -> list[Bucket]:
+        """Buckets whose shards lack a sample that is no duplicate any more; they have to be made again."""
+        return [bucket for bucket, ledger in self.ledgers() if any(key not in drops for key in ledger.dropped)]
+
+    def leave_out(self, drops: Mapping[str, Drop]) -> None:
+        """Write the shards of every bucket again that still holds a sample of `drops`, without it."""
+        for bucket, ledger in self.ledgers():
+            dropped = tuple(row.key for row in ledger.samples if row.key in drops)
+            if dropped != ledger.dropped:
+                with self._depot.workroom() as workroom:
+                    parts = write_parts(
+                        self._kept(ledger, drops), bucket.source, self._depot, workroom, self._options.shard_mb * 2**20
+                    )
+                self._placement.parts |= {part.sha256 for part in parts}
+                rewritten = replace(ledger, shards=parts, dropped=dropped)
+                self._depot.write(rewritten.name, rewritten.encode())
+
+    def _kept(self, ledger: Ledger, drops: Mapping[str, Drop]) -> Iterator[EncodedSample]:
+        for part in ledger.shards:
+            index = self._depot.read(self._placement.find(part.sha256, "idx")).decode("ascii")
+            with self._depot.local(self._placement.find(part.sha256)) as path, ShardFile(path) as shard:
+                for span in parse_index(index, part.sha256):
+                    if span.key not in drops:
+                        yield read_sample(shard.read_at, span, part.sha256)
+
+    def publish(
+        self,
+        listing: Listing,
+        drops: dict[str, Drop],
+        *,
+        recipes: Mapping[str, str],
+        workroom: Path,
+    ) -> Published:
+        """Number the shards, write the lists, then the manifest; raises SampleError when nothing was packed.
+
+        Raises IntegrityError when the accounts do not close.
+        """
+        rows = self._number()
+        with Accounts(workroom) as accounts:
+            num_inputs = accounts.add_listing(listing.rejected)
+            classes: defaultdict[str, dict[str, set[str]]] = defaultdict(lambda: {"class": set(), "findings": set()})
+            moments: defaultdict[str, MomentTable] = defaultdict(MomentTable)
+            tools: defaultdict[str, set[str]] = defaultdict(set)
+            for bucket, ledger in self.ledgers():
+                num_inputs += ledger.num_inputs
+                accounts.add_bucket(bucket, ledger, drops)
+                _measure(bucket.source, ledger, drops, classes, moments)
+                for name, version in ledger.tool.items():
+                    tools[name].add(version)
+            totals = accounts.totals(num_inputs)
+            self._placement.arrange({row.sha256: row.name for row in rows})
+            accounts.publish(self._depot)
+            if not rows:
+                raise _nothing_packed(accounts, self._depot)
+            manifest = Manifest(
+                shards=tuple(sorted(rows, key=lambda row: row.name)),
+                labels={name: _label_space(found) for name, found in sorted(classes.items())},
+                recipes=dict(recipes),
+                stats={modality: table.summary() for modality, table in sorted(moments.items())},
+                totals=totals,
+                tool={name: " ".join(sorted(versions)) for name, versions in sorted(tools.items())},
+            )
+            self._depot.write(MANIFEST_NAME, manifest.encode())
+            self._placement.end()
+        return Published(manifest=manifest, reasons=accounts.reasons)
+
+    def _number(self) -> list[ShardRow]:
+        """A row for every shard: numbered per modality and split, over datasets, buckets and parts in order."""
+        numbers: Counter[tuple[str, str]] = Counter()
+        rows = []
+        for bucket, ledger in self.ledgers():
+            modality, dataset, split = bucket.source
+            for part in ledger.shards:
+                number = numbers[modality, split]
+                numbers[modality, split] += 1
+                rows.append(
+                    ShardRow(
+                        name=f"{modality}/{split}/{modality}-{split}-{number:06d}.tar",
+                        modality=modality,
+                        dataset=dataset,
+                        split=split,
+                        samples=part.samples,
+                        bytes=part.bytes,
+                        sha256=part.sha256,
+                        index_sha256=part.index_sha256,
+                    )
+                )
+        return rows
+
+
+def _measure(
+    source: Source,
+    ledger: Ledger,
+    drops: Mapping[str, Drop],
+    classes: defaultdict[str, dict[str, set[str]]],
+    moments: defaultdict[str, MomentTable],
+) -> None:
+    """Add a bucket's samples to the label spaces, and to the statistics of their modality when they train."""
+    modality, dataset, split = source
+    for row in ledger.samples:
+        if row.key in drops:
+            continue
+        if row.labels:
+            found = classes[f"{modality}/{dataset}"]
+            found["class"] |= {row.labels["class"]} if "class" in row.labels else set()
+            found["findings"].update(row.labels.get("findings", ()))
+        if split == "train":
+            moments[modality].add(row.moments)
+
+
+def _label_space(found: Mapping[str, set[str]]) -> dict[str, Any]:
+    if found["findings"]:
+        return {"kind": "multi-label", "findings": sorted(found["findings"])}
+    return {"kind": "multi-class", "classes": sorted(found["class"])}
+
+
+def _nothing_packed(accounts: Accounts, depot: Depot) -> SampleError:
+    return SampleError(
+        "no input could be packed",
+        where={"collection": depot.label},
+        found=", ".join(f"{count} {reason}" for (_, reason), count in accounts.reasons.most_common(3)),
+        next_step=f"see {depot.label}/quarantine.csv",
+    )
+
+
+PUBLISHED = f"{FOLDER}/published.json"
+
+
+def write_state(depot: Depot, buckets: Sequence[Bucket], facts: Mapping[str, str]) -> None:
+    """Remember what a published collection was made of, so that an unchanged source is known by its listing alone."""
+    known = {PUBLISHED, *(f"{FOLDER}/{bucket.name}.json" for bucket in buckets)}
+    for name in set(depot.names(FOLDER)) - known:
+        depot.remove(name)
+    depot.write(PUBLISHED, json.dumps(_state(buckets, facts), sort_keys=True).encode())
+
+
+def is_published(depot: Depot, buckets: Sequence[Bucket], facts: Mapping[str, str]) -> bool:
+    """True when the collection is finished and made of exactly these buckets."""
+    if depot.size(MANIFEST_NAME) is None or depot.size(PUBLISHED) is None:
+        return False
+    return bool(json.loads(depot.read(PUBLISHED)) == _state(buckets, facts))
+
+
+def _state(buckets: Sequence[Bucket], facts: Mapping[str, str]) -> dict[str, Any]:
+    return {"buckets": {bucket.name: bucket.fingerprint for bucket in buckets}, **facts}
