@@ -13,7 +13,7 @@ from mermed.pack.treatment import Treatment
 
 MAX_RECIPE_BYTES = 2**20
 Access = Literal["open", "registration", "agreement", "credentialed"]
-Conflict = Literal["refuse", "first", "vote", "drop"]
+Conflict = Literal["refuse", "first", "vote", "blank", "drop"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +126,14 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """Images whose pixels need another treatment than the others, told by the values of fields."""
+
+    where: dict[str, tuple[str, ...]]
+    treatment: Treatment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Arrays:
     """Images kept as the frames of one array of an NPZ, NPY or HDF5 file, and the array of their labels."""
 
@@ -154,6 +162,7 @@ class Recipe:
     groups: Groups = field(default_factory=Groups)
     split: Split = field(default_factory=Split)
     treatment: Treatment = field(default_factory=Treatment)
+    variants: tuple[Variant, ...] = ()
     arrays: tuple[Arrays, ...] = ()
     digest: str = ""
 

@@ -16,6 +16,7 @@ from mermed.pack.recipe_split import SplitRule, hold_out
 from mermed.pack.recipe_tables import LoadedTable, Row, load_table
 from mermed.pack.recipe_text import Template, compile_globs, compile_regex, find_fields
 from mermed.pack.recipe_walk import FoundFile, base_fields, walk_files
+from mermed.pack.treatment import Treatment
 
 
 def list_sources(sources: Sequence[tuple[Path, Recipe]]) -> Listing:
@@ -124,6 +125,9 @@ class _Lister:
         for rule in images.exclude:
             for name in rule.where:
                 Template(f"{{{name}}}").check(known, "images.exclude.where")
+        for variant in recipe.variants:
+            for name in variant.where:
+                Template(f"{{{name}}}").check(known, "variants.where")
         self.labeller = Labeller(recipe.labels, known)
         self.modality = self.template("modality", recipe.modality, known)
         self.patient = self.template("groups.patient", recipe.groups.patient, known)
@@ -186,8 +190,14 @@ class _Lister:
             split=self.split.of(fields),
             licence=recipe.card.licence[:80],
             namespace=recipe.namespace or recipe.name,
-            treatment=recipe.treatment,
+            treatment=self.treatment_of(fields),
         )
+
+    def treatment_of(self, fields: dict[str, str]) -> Treatment:
+        for variant in self.recipe.variants:
+            if all(fields.get(name, "") in values for name, values in variant.where.items()):
+                return variant.treatment
+        return self.recipe.treatment
 
     def modality_of(self, fields: dict[str, str]) -> str:
         modality = self.modality.fill(fields)

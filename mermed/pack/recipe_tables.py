@@ -161,10 +161,12 @@ class _RowReader:
                 where={**place, "column": disagreeing[0]},
                 expected="equal values",
                 found=f"other values in line {row.line}",
-                next_step='choose conflict = "first", "vote" or "drop" for this table, or keep = [...] what you need',
+                next_step='choose conflict = "first", "vote", "blank" or "drop" for this table, or keep = [...] what you need',
             )
         elif disagreeing and self.rule.conflict == "drop":
             row.is_conflicting = True
+        elif disagreeing and self.rule.conflict == "blank":
+            row.values |= dict.fromkeys(disagreeing, "")
         if self.rule.conflict != "vote":
             row.values = {**kept, **row.values}
             self.loaded.names.update(kept)

@@ -228,7 +228,7 @@ def test_tables_are_read_inside_archives_and_gzip_and_a_cut_one_is_an_error(root
 
 @pytest.mark.parametrize(
     ("conflict", "expected", "rejected"),
-    [("first", "x", {}), ("vote", "y", {}), ("drop", None, {"set/1.png": "label_conflict"})],
+    [("first", "x", {}), ("vote", "y", {}), ("blank", None, {}), ("drop", None, {"set/1.png": "label_conflict"})],
 )
 def test_rows_that_disagree_are_settled_as_the_recipe_says(conflict, expected, rejected, root):
     folder = root("1.png", "2.png", labels="id,dx\n1,x\n1,y\n1,y\n2,z\n")
@@ -236,6 +236,15 @@ def test_rows_that_disagree_are_settled_as_the_recipe_says(conflict, expected, r
     assert classes(listing).get("1.png") == expected
     assert classes(listing)["2.png"] == "z"
     assert reasons(listing) == rejected
+
+
+def test_images_whose_table_says_so_are_treated_otherwise(root):
+    variants = recipe(
+        f'[[tables]]\n{TABLE}[treatment]\nbits = 12\n[[variants]]\nwhere = {{ dx = ["MONOCHROME1"] }}\n'
+        "treatment = { bits = 12, is_inverted = true }\n"
+    )
+    listing = list_recipe(root("1.png", "2.png", labels="id,dx\n1,MONOCHROME1\n2,MONOCHROME2\n"), variants)
+    assert [(i.treatment.bits, i.treatment.is_inverted) for i in listing.images] == [(12, True), (12, False)]
 
 
 def test_rows_of_one_finding_each_fold_into_findings(root):
