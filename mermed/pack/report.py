@@ -51,12 +51,16 @@ def render_report(data: ReportData) -> str:
 
 def _verdict(data: ReportData) -> str:
     totals = data.manifest.totals
+    size = _size_words(sum(row.bytes for row in data.manifest.shards))
     parts = " + ".join(f"{totals.get(bin, 0):,} {bin}" for bin in BINS)
-    size = sum(row.bytes for row in data.manifest.shards) / 2**30
     return (
         f"{totals.get('inputs', 0):,} inputs = {parts}. {len(data.sources):,} datasets of "
-        f"{len(data.manifest.modalities)} modalities in {len(data.manifest.shards):,} shards, {size:,.2f} GiB."
+        f"{len(data.manifest.modalities)} modalities in {len(data.manifest.shards):,} shards, {size}."
     )
+
+
+def _size_words(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:,.1f} MiB" if num_bytes < 2**30 else f"{num_bytes / 2**30:,.1f} GiB"
 
 
 def _list(sentences: Sequence[str]) -> str:
@@ -87,7 +91,7 @@ def _source_table(data: ReportData) -> str:
         cells = [*(f"{count:,}" for count in (*counts, sum(counts), len(shards))), f"{size:,.1f}"]
         rows.append([escape(source), *cells, escape(_label_words(data, source))])
     head = ["dataset", *SPLITS, "samples", "shards", "MiB", "labels"]
-    return table(head, rows, "last-text")
+    return table(head, rows, "words")
 
 
 def _label_words(data: ReportData, source: str) -> str:
@@ -109,7 +113,7 @@ def _reason_parts(data: ReportData) -> list[str]:
             data.reasons.items(), key=lambda entry: (-order[entry[0][0]], -entry[1], entry[0][1])
         )
     ]  # fmt: skip
-    return [table(["", "reason", "inputs", "share", "what to do"], rows, "reasons"), paragraph(_near_words(data))]
+    return [table(["", "reason", "inputs", "share", "what to do"], rows, "words reasons"), paragraph(_near_words(data))]
 
 
 def _near_words(data: ReportData) -> str:
@@ -124,7 +128,7 @@ def _near_words(data: ReportData) -> str:
 def _licence_table(data: ReportData) -> str:
     rows = []
     for source in data.sources:
-        card = data.cards.get(source.partition("/")[2], {})
+        card = data.card_of(source)
         allowed = {True: "yes", False: '<span class="bad">no</span>', None: "not stated"}
         licence = licence_of(data, source)
         flaws = "; ".join(map(str, card.get("flaws", ())))

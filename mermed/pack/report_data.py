@@ -26,7 +26,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
-    """One input that was not packed. `place` is modality/dataset, or empty when that is not known; never a path.
+    """Inputs that were not packed, for one reason. `place` is modality/dataset, or empty when unknown; never a path.
 
     The thumbnail is None where there are no pixels to show.
     """
@@ -35,6 +35,8 @@ class Reject:
     detail: str
     place: str = ""
     raw_jpeg: bytes | None = None
+    bin: str = "quarantined"
+    count: int = 1
 
     def __post_init__(self) -> None:
         if self.place:
@@ -54,8 +56,8 @@ class ReportData:
 
     `reasons` counts inputs per (bin, reason) and `flows` those of each modality per bin; what no modality claims is
     shown apart. `histograms` count stored grey levels in 64 bins, `cards` are the [card] tables of recipes by dataset
-    name, `options` those of the pack. `near_duplicates` counts samples per modality that nearly look like another one;
-    None when nobody looked.
+    or modality/dataset, `options` those of the pack. `near_duplicates` counts samples per modality that nearly look
+    like another one; None when nobody looked.
     """
 
     manifest: Manifest
@@ -68,6 +70,10 @@ class ReportData:
     cards: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     near_duplicates: Mapping[str, int] | None = None
+
+    def card_of(self, source: str) -> Mapping[str, Any]:
+        """The card of modality/dataset, by that name or by the dataset's; empty where no recipe has one."""
+        return self.cards.get(source) or self.cards.get(source.partition("/")[2], {})
 
     @property
     def sources(self) -> list[str]:

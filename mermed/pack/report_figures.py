@@ -11,8 +11,8 @@ COLOURS = {
     "excluded": "var(--soft)",
     "quarantined": "var(--bad)",
 }
-WIDTH, LEFT, RIGHT, BAR = 1000, 210, 780, 12
-SCALE_PX, SLOT_PX, TOP_PX = 240, 38, 12
+WIDTH, LEFT, RIGHT, BAR = 700, 130, 550, 10
+SCALE_PX, SLOT_PX, TOP_PX = 220, 36, 12
 LEAST_PX = 1.5
 """The thinnest a band is drawn, so that one lost file in ten million can be seen."""
 
@@ -100,9 +100,9 @@ def _node(node: _Node, x: float, colour: str) -> str:
 def _label(node: _Node, x: float, anchor: str, name: str, number: str) -> str:
     y = node.top + max(node.height / 2 - 4, 10)
     return (
-        f'<text x="{x}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor" font-size="14">'
+        f'<text x="{x}" y="{y:.1f}" text-anchor="{anchor}" fill="currentColor" font-size="13">'
         f'<tspan font-weight="600">{escape(name)}</tspan>'
-        f'<tspan x="{x}" dy="16" font-size="13">{escape(number)}</tspan></text>'
+        f'<tspan x="{x}" dy="14" font-size="12">{escape(number)}</tspan></text>'
     )
 
 

@@ -3,6 +3,7 @@
 import base64
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 from mermed.pack.report_advice import advice
@@ -27,9 +28,19 @@ h3 { font-size: .95rem; margin: 1.1rem 0 .4rem; }
 .shot { aspect-ratio: 1; display: flex; align-items: center; justify-content: center; background: #000; }
 .shot img { max-width: 100%; max-height: 100%; width: 100%; height: 100%; object-fit: contain; }
 .one .shot { max-width: 130px; }
+.words th:last-child, .words td:last-child { text-align: left; }
+.words td:first-child, .words td:nth-child(2) { white-space: nowrap; }
 .flow { overflow-x: auto; }
-.flow svg { min-width: 560px; }
-@media (max-width: 520px) { .tiles { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); } }
+.flow svg { min-width: 380px; max-width: 900px; }
+.words td:last-child { min-width: 230px; }
+@media (max-width: 620px) {
+  .tiles { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+  .reasons thead { display: none; }
+  .reasons tr { display: grid; grid-template-columns: 7rem 1fr auto 4rem; border-bottom: 1px solid var(--line); }
+  .reasons td { border: 0; }
+  .reasons td:nth-child(2) { text-align: left; }
+  .reasons td:last-child { grid-column: 1 / -1; padding-top: 0; }
+}
 """
 
 
@@ -74,21 +85,32 @@ def _picture(jpeg: bytes, alternative: str) -> str:
 
 def reject_gallery(rejects: Sequence[Reject]) -> str:
     """Inputs that were not packed, every reason in turn, so that a rare one is seen too."""
-    chosen = _in_turn(rejects)
+    chosen = _in_turn(_merge(rejects))
+    shown, found = (sum(reject.count for reject in group) for group in (chosen, rejects))
     parts = [paragraph("File names stand in quarantine.csv, which stays with the site that packed.", "soft")]
-    if len(chosen) < len(rejects):
-        parts.append(paragraph(f"{len(chosen)} of {len(rejects):,} are shown.", "soft"))
+    if shown < found:
+        parts.append(paragraph(f"{shown:,} of {found:,} are shown.", "soft"))
     return "\n".join([*parts, f'<div class="tiles one">{"".join(map(_reject, chosen))}</div>'])
 
 
+def _merge(rejects: Iterable[Reject]) -> list[Reject]:
+    """The same with one entry for all that would look the same, which is counted there."""
+    merged: dict[tuple[object, ...], Reject] = {}
+    for number, reject in enumerate(rejects):
+        alike = (reject.bin, reject.reason, reject.detail, reject.place, number if reject.raw_jpeg else None)
+        known = merged.get(alike)
+        merged[alike] = replace(known, count=known.count + reject.count) if known else reject
+    return list(merged.values())
+
+
 def _in_turn(rejects: Iterable[Reject]) -> list[Reject]:
-    """The first MAX_REJECTS, going round the reasons, then sorted by reason."""
+    """The first MAX_REJECTS, going round the reasons, then sorted: quarantined ones first, then by reason."""
     by_reason: defaultdict[str, list[Reject]] = defaultdict(list)
     for reject in rejects:
         by_reason[reject.reason].append(reject)
     ranked = [(rank, reason, reject) for reason, group in by_reason.items() for rank, reject in enumerate(group)]
     ranked.sort(key=lambda entry: entry[:2])
-    chosen = sorted(ranked[:MAX_REJECTS], key=lambda entry: (entry[1], entry[0]))
+    chosen = sorted(ranked[:MAX_REJECTS], key=lambda entry: (entry[2].bin != "quarantined", entry[1], entry[0]))
     return [reject for _, _, reject in chosen]
 
 
@@ -96,8 +118,10 @@ def _reject(reject: Reject) -> str:
     picture = _picture(reject.raw_jpeg, "raw") if reject.raw_jpeg else ""
     detail = reject.detail[:MAX_DETAIL_CHARACTERS]
     place = f'<br><span class="soft">{escape(reject.place)}</span>' if reject.place else ""
+    style = "bad" if reject.bin == "quarantined" else ""
+    times = f" <b>× {reject.count:,}</b>" if reject.count > 1 else ""
     return (
-        f"<figure>{picture}<figcaption>{badge(reject.reason, advice(reject.reason), 'bad')} "
+        f"<figure>{picture}<figcaption>{badge(reject.reason, advice(reject.reason), style)}{times} "
         f"{escape(detail)}{place}</figcaption></figure>"
     )
 

@@ -4,6 +4,7 @@ from mermed.pack.report_data import ReportData
 
 MANY_BAD = 0.05
 MOSTLY = 0.9
+MAX_NAMES = 6
 TOOL_REASONS = ("no_decoder", "missing_extra")
 
 
@@ -36,22 +37,26 @@ def _licences(data: ReportData) -> list[str]:
     found = []
     silent = [source for source in data.sources if not licence_of(data, source)]
     if silent:
-        found.append(f"No licence is stated for {', '.join(silent)}: find out what may be done with them.")
+        found.append(f"No licence is stated for {_names(silent)}: find out what may be done with them.")
     kept = [source for source in data.sources if redistribution_of(data, source) is False]
     if kept:
-        found.append(f"This collection must not be passed on as it is: {', '.join(kept)} may not be redistributed.")
+        found.append(f"This collection must not be passed on as it is: {_names(kept)} may not be redistributed.")
     return found
+
+
+def _names(sources: list[str]) -> str:
+    more = len(sources) - MAX_NAMES
+    return ", ".join(sources[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 def licence_of(data: ReportData, source: str) -> str:
     """The licence of modality/dataset: as its samples state it, else as its card does; empty when neither does."""
-    card = data.cards.get(source.partition("/")[2], {})
-    return data.licences.get(source, "") or str(card.get("licence", ""))
+    return data.licences.get(source, "") or str(data.card_of(source).get("licence", ""))
 
 
 def redistribution_of(data: ReportData, source: str) -> bool | None:
     """Whether the card of modality/dataset allows passing it on; None when it says nothing."""
-    value = data.cards.get(source.partition("/")[2], {}).get("redistribution")
+    value = data.card_of(source).get("redistribution")
     return value if isinstance(value, bool) else None
 
 
