@@ -8,13 +8,14 @@ from mermed.errors import IntegrityError
 from mermed.pack.options import Codec
 
 JPEG_QUALITY = 95
+DEEP_MODE = "I;16"
 _FORMAT_OF = {"jpg": "JPEG", "png": "PNG"}
 
 
 def encode_image(image: Image.Image, codec: Codec) -> tuple[bytes, str]:
-    """The bytes of an "L" or "RGB" image and their extension, without any metadata."""
+    """The bytes of an "L", "RGB" or "I;16" image and their extension, without any metadata; 16 bits are always PNG."""
     buffer = io.BytesIO()
-    if codec == "png":
+    if codec == "png" or image.mode == DEEP_MODE:
         image.save(buffer, "PNG", compress_level=6)
         return buffer.getvalue(), "png"
     # 4:4:4, because the colour of a haemorrhage or a nucleus is detail, not decoration.
@@ -30,6 +31,6 @@ def decode_image(encoded: bytes, extension: str) -> Image.Image:
         image.load()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise IntegrityError("an image member cannot be decoded", found=type(error).__name__) from None
-    if image.mode not in ("L", "RGB"):
-        raise IntegrityError("an image member is neither 8-bit grey nor RGB", found=image.mode)
+    if image.mode not in ("L", "RGB", DEEP_MODE):
+        raise IntegrityError("an image member is neither 8-bit grey nor RGB nor 16-bit grey", found=image.mode)
     return image

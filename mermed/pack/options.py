@@ -8,10 +8,10 @@ from typing import Literal
 from mermed.contract import canonical_json
 from mermed.errors import ConfigError
 from mermed.pack.raw import Bounds
-from mermed.pack.window import NAMED_WINDOWS_HU
+from mermed.pack.window import window_in_hu
 
 Codec = Literal["jpeg", "png"]
-RULES_VERSION = 1
+RULES_VERSION = 2
 """Counts changes of the rules from raw to canonical pixels; raise it whenever any packed byte would change."""
 
 
@@ -30,7 +30,7 @@ class PackOptions:
     depth: int = 8
     """Bits per stored grey value: 8, or 16 to keep CT and CXR of more than 8 bits unwindowed in 16-bit PNGs."""
     ct_window: str = "soft_tissue"
-    """Name of the window that CT in Hounsfield units is shown through."""
+    """The window that CT in Hounsfield units is shown through: a name, or "centre/width" in HU."""
     max_pixels: int = 2**28
     """Images whose header claims more pixels are refused before they are decoded."""
 
@@ -43,8 +43,7 @@ class PackOptions:
                 raise ConfigError("unknown codec", expected="jpeg | png", found=codec)
         if self.depth not in (8, 16):
             raise ConfigError("unknown depth", expected="8 | 16", found=self.depth)
-        if self.ct_window not in NAMED_WINDOWS_HU:
-            raise ConfigError("unknown CT window", expected=" | ".join(NAMED_WINDOWS_HU), found=self.ct_window)
+        window_in_hu(self.ct_window)
 
     def codec_of(self, modality: str) -> Codec:
         """The codec that 8-bit images of `modality` are stored with."""

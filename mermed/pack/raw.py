@@ -52,9 +52,10 @@ class RawImage:
     `pixels` is (height, width) of any real dtype, or (height, width, 3) uint8 RGB. `scale` says what grey values mean:
     "display" is 8-bit as a screen shows it (RGB always is), "hounsfield" is CT in HU, "stored" has no known unit.
     `voi` is the window or table its header asks for, `is_inverted` is MONOCHROME1 (white is low; to be applied after
-    the window), `padding` marks pixels that lie outside the scanned field, `spacing_mm` is (row, column). `frame` is the
-    frame, slice or tile of its container, from 0. `region` is the part (top, left, height, width) that the file itself
-    declares to be the image proper, such as the scan region of an ultrasound screen.
+    the window), `padding` marks pixels that lie outside the scanned field, `spacing_mm` is (row, column). `frame` is
+    the frame, slice or tile of its container, from 0. `region` is the part (top, left, height, width) that the file itself
+    declares to be the image proper, such as the scan region of an ultrasound screen. `source_shape` is the (height,
+    width) of the file where the reader decoded it reduced; `notes` names what the reader did to the pixels, in order.
     """
 
     pixels: NDArray[Any]
@@ -66,11 +67,13 @@ class RawImage:
     spacing_mm: tuple[float, float] | None = None
     frame: int | None = None
     region: tuple[int, int, int, int] | None = None
+    source_shape: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedFrame:
-    """`count` frames of a container that are not packed, all for one reason; `frame` names the first, if it has a number."""
+    """`count` frames of a container that are not packed, all for one reason; `frame` is the number of the first, if any."""
 
     reason: str
     detail: str = ""

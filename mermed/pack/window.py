@@ -1,10 +1,14 @@
 """Grey curves: how values of a source become 8-bit grey. Windows (named, or from a header) and lookup tables."""
 
+import math
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mermed.errors import ConfigError
 
 Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 MAX_TABLE_ENTRIES = 2**17
@@ -57,6 +61,25 @@ NAMED_WINDOWS_HU = {
     "bone": Window(400.0, 1800.0),
     "blood": Window(75.0, 215.0),
 }
+
+
+def window_in_hu(name: str) -> Window:
+    """The window of that name, or of that "centre/width" in HU, such as "-600/1500"; raises ConfigError."""
+    if name in NAMED_WINDOWS_HU:
+        return NAMED_WINDOWS_HU[name]
+    try:
+        centre, width = (float(number) for number in name.split("/"))
+    except ValueError:
+        centre = width = math.nan
+    if math.isfinite(centre) and 0 < width < math.inf:
+        return Window(centre, width)
+    near = get_close_matches(name, NAMED_WINDOWS_HU, 1)
+    raise ConfigError(
+        "unknown CT window",
+        expected=" | ".join(NAMED_WINDOWS_HU) + " | centre/width in HU, such as -600/1500",
+        found=name,
+        next_step=f"did you mean {near[0]}?" if near else None,
+    )
 
 
 def to_grey(values: NDArray[Any], curve: Curve) -> NDArray[np.uint8]:

@@ -63,11 +63,13 @@ def test_the_short_side_is_limited_and_never_enlarged(shape, size):
 def test_reduction_averages_and_does_not_overshoot():
     edge = np.zeros((600, 600), np.uint8)
     edge[:, 300:] = 200
+    edge[0, 0] = 100  # a third level, so that it is no mask
     fine = np.indices((600, 600)).sum(0) % 2 * 200
     image = np.asarray(make(edge, options=PackOptions(side_px=64)).image)
     assert image.max() <= 200
     half = fine.astype(np.uint8)
     half[:, :300] = 0
+    half[0, 0] = 100
     even = np.asarray(make(half, options=PackOptions(side_px=60)).image)
     assert np.abs(even[:, 40:].astype(int) - 100).max() <= 2
 
