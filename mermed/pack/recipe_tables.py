@@ -14,6 +14,7 @@ from mermed.errors import ConfigError
 from mermed.pack.archive import open_raw
 from mermed.pack.raw import Bounds, RejectedInput
 from mermed.pack.recipe import Recipe, Table
+from mermed.pack.recipe_json import read_records
 from mermed.pack.recipe_parse import did_you_mean
 from mermed.pack.recipe_text import Template, compile_globs, compile_regex, find_fields, plain
 from mermed.pack.recipe_walk import FoundFile, base_fields
@@ -22,6 +23,9 @@ from mermed.pack.workbook import read_workbook
 MAX_TABLE_BYTES = 2**32
 _DELIMITERS = ",;\t"
 _WORKBOOK = (".xlsx",)
+_JSON = (".json", ".jsonl")
+ROW_NUMBER = "#"
+"""The column that every table has beside its own: the number of a row, from 0."""
 
 
 @dataclass(slots=True)
@@ -72,6 +76,19 @@ def load_table(recipe: Recipe, number: int, files: tuple[FoundFile, ...]) -> Loa
     return loaded
 
 
+def read_column(found: FoundFile, name: str) -> list[str]:
+    """The texts of one column, row by row; raises ConfigError when it is not there."""
+    place: dict[str, object] = {"file": found.file}
+    rows = _cells(found, Table(file=(), key="", match=""), place)
+    header = [cell.strip() for cell in next(rows, (0, []))[1]]
+    if name not in header:
+        raise ConfigError(
+            "a table lacks a column", where={**place, "line": 1, "column": name}, next_step=did_you_mean(name, header)
+        )
+    column = header.index(name)
+    return [cells[column].strip() if column < len(cells) else "" for _, cells in rows]
+
+
 class _RowReader:
     """Folds the rows of a table's files into one row per key."""
 
@@ -82,11 +99,13 @@ class _RowReader:
         self.pivot = (Template(rule.pivot.name), Template(rule.pivot.value)) if rule.pivot else None
         self.votes: dict[str, list[dict[str, str]]] = {}
         self.words: dict[str, str] = {}
+        self.takes_number = ROW_NUMBER in (*rule.keep, *self.key.names)
 
     def read(self, found: FoundFile) -> None:
         place = {**self.where, "file": found.file}
         stem = base_fields(found.view.removesuffix(".gz"))["stem"]
         width, columns = len(self.rule.columns), self.choose_columns(self.rule.columns, place)
+        number = -1
         for line, cells in _cells(found, self.rule, place):
             if not width:
                 width = len(cells)
@@ -100,7 +119,10 @@ class _RowReader:
                     expected=width,
                     found=len(cells),
                 )
+            number += 1
             values = {name: self.intern(cells[n]) for n, name in columns if n < len(cells)}
+            if self.takes_number:
+                values[ROW_NUMBER] = str(number)
             self.take(values, stem, {**place, "line": line})
 
     def intern(self, cell: str) -> str:
@@ -116,7 +138,7 @@ class _RowReader:
         if not header:
             return []
         groups = {name for pattern in self.extract.values() for name in pattern.groupindex}
-        known = {*header, *groups, *self.rule.set, "table"}
+        known = {*header, *groups, *self.rule.set, "table", ROW_NUMBER}
         wanted = [*self.rule.extract, *self.rule.where, *([] if self.pivot else self.rule.keep), *self.key.names]
         wanted += [name for template in self.pivot or () for name in template.names]
         for name in wanted:
@@ -161,7 +183,7 @@ class _RowReader:
                 where={**place, "column": disagreeing[0]},
                 expected="equal values",
                 found=f"other values in line {row.line}",
-                next_step='choose conflict = "first", "vote", "blank" or "drop" for this table, or keep = [...] what you need',
+                next_step='choose a conflict = "..." for this table, or keep = [...] only what you need',
             )
         elif disagreeing and self.rule.conflict == "drop":
             row.is_conflicting = True
@@ -184,6 +206,9 @@ def _cells(found: FoundFile, rule: Table, place: dict[str, object]) -> Iterator[
     content = _content(found, place)
     if found.view.lower().endswith(_WORKBOOK):
         yield from read_workbook(content, rule.skip_lines, place)
+        return
+    if (suffix := found.view.lower().removesuffix(".gz")).endswith(_JSON):
+        yield from read_records(content, place, is_lines=suffix.endswith("l"))
         return
     try:
         text = content.decode("utf-8-sig" if rule.encoding.lower() in ("utf-8", "utf8") else rule.encoding)
