@@ -53,9 +53,9 @@ class RawImage:
     "display" is 8-bit as a screen shows it (RGB always is), "hounsfield" is CT in HU, "stored" has no known unit.
     `voi` is the window or table its header asks for, `is_inverted` is MONOCHROME1 (white is low; to be applied after
     the window), `padding` marks pixels that lie outside the scanned field, `spacing_mm` is (row, column). `frame` is
-    the frame, slice or tile of its container, from 0. `region` is the part (top, left, height, width) that the file itself
-    declares to be the image proper, such as the scan region of an ultrasound screen. `source_shape` is the (height,
-    width) of the file where the reader decoded it reduced; `notes` names what the reader did to the pixels, in order.
+    the frame, slice or tile of its container, from 0. `region` is the part (top, left, height, width) that the file
+    itself declares to be the image proper, such as the scan region of an ultrasound screen. `source_shape` is the size
+    (height, width) of the file where the reader decoded it reduced; `notes` names what the reader did, in order.
     """
 
     pixels: NDArray[Any]
@@ -73,7 +73,7 @@ class RawImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedFrame:
-    """`count` frames of a container that are not packed, all for one reason; `frame` is the number of the first, if any."""
+    """`count` frames of a container that are not packed, all for one reason; `frame` is the number of the first."""
 
     reason: str
     detail: str = ""

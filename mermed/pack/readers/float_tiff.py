@@ -1,7 +1,6 @@
 """Float TIFF: uncompressed single-channel 64-bit float TIFFs, which Pillow does not open."""
 
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import TiffImagePlugin
@@ -13,23 +12,23 @@ _SAMPLES, _COUNTS, _SAMPLE_FORMAT, _SUB_IFDS = 277, 279, 339, 330
 _UNCOMPRESSED, _IEEE_FLOAT = 1, 3
 
 
-def read_float64_tiff(path: Path, bounds: Bounds) -> RawImage:
+def read_float64_tiff(stream: BinaryIO, bounds: Bounds) -> RawImage:
     """Read a TIFF of float64 values in strips; raises RejectedInput for every other kind of TIFF."""
-    with path.open("rb") as file:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(header := file.read(8))
-        file.seek(tags.next)
-        tags.load(file)
-        width, height = _number(tags, _WIDTH), _number(tags, _HEIGHT)
-        kind = (_number(tags, _BITS), _number(tags, _SAMPLE_FORMAT), _number(tags, _COMPRESSION, _UNCOMPRESSED))
-        if kind != (64, _IEEE_FLOAT, _UNCOMPRESSED) or _number(tags, _SAMPLES, 1) != 1:
-            raise RejectedInput("no_decoder", "a TIFF of this sample format is not supported")
-        if tags.next or _SUB_IFDS in tags:
-            raise RejectedInput("multi_frame", "a TIFF of several pages waits for its reader", bin="excluded")
-        check_size(width, height, bounds)
-        strips = []
-        for offset, count in zip(_numbers(tags, _OFFSETS), _numbers(tags, _COUNTS), strict=True):
-            file.seek(offset)
-            strips.append(file.read(min(count, width * height * 8)))
+    stream.seek(0)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(header := stream.read(8))
+    stream.seek(tags.next)
+    tags.load(stream)
+    width, height = _number(tags, _WIDTH), _number(tags, _HEIGHT)
+    kind = (_number(tags, _BITS), _number(tags, _SAMPLE_FORMAT), _number(tags, _COMPRESSION, _UNCOMPRESSED))
+    if kind != (64, _IEEE_FLOAT, _UNCOMPRESSED) or _number(tags, _SAMPLES, 1) != 1:
+        raise RejectedInput("no_decoder", "a TIFF of this sample format is not supported")
+    if tags.next or _SUB_IFDS in tags:
+        raise RejectedInput("multi_frame", "a TIFF of several pages where one image was expected", bin="excluded")
+    check_size(width, height, bounds)
+    strips = []
+    for offset, count in zip(_numbers(tags, _OFFSETS), _numbers(tags, _COUNTS), strict=True):
+        stream.seek(offset)
+        strips.append(stream.read(min(count, width * height * 8)))
     content = b"".join(strips)
     if len(content) != width * height * 8:
         raise RejectedInput("truncated", f"{len(content)} bytes of pixels, {width * height * 8} expected")

@@ -1,14 +1,16 @@
 """Raster: JPEG, PNG, TIFF, BMP, WebP, GIF and JPEG 2000 files to a RawImage, through Pillow."""
 
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from mermed.pack.archive import open_raw
 from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedInput, check_size
+from mermed.pack.readers.colour import to_colour
 from mermed.pack.readers.float_tiff import read_float64_tiff
+from mermed.pack.readers.png_chunks import check_png
 from mermed.pack.treatment import Treatment
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
@@ -18,53 +20,66 @@ _SUB_IFDS = 330
 _PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0
 _ORIENTATION = 274
+_TURNED = range(2, 9)
+LEAST_TOP = 32
+"""A 16-bit colour picture whose brightest value is below this after its low byte was dropped used that byte only."""
 
 
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
     """The frames of one raster file; see `mermed.pack.reading`."""
-    return Frames.single(read_raster(file.path, bounds))
+    return Frames.single(read_raster(file, bounds))
 
 
-def read_raster(path: Path, bounds: Bounds) -> RawImage:
-    """Read one raster file, upright and without alpha; raises RejectedInput.
+def read_raster(file: RawFile, bounds: Bounds) -> RawImage:
+    """Read one raster file or member, upright and without alpha; raises RejectedInput.
 
     Grey of more than 8 bits keeps its values (scale "stored"), because a conversion by Pillow would saturate them.
     """
-    try:
-        with _open(path, bounds) as image:
-            _check_single(image)
-            check_size(*image.size, bounds)
-            _reduce_jpeg(image, bounds)
-            image.load()
-            return _to_raw(image)
-    except UnidentifiedImageError:
-        if path.open("rb").read(4) in _TIFF_MAGICS:
-            return read_float64_tiff(path, bounds)
-        raise RejectedInput("not_an_image", "no known image format") from None
-    except (OSError, SyntaxError, EOFError) as error:
-        # "truncated" is the one word Pillow's errors share where a file of any format ends early.
-        if "truncated" in str(error).lower() or isinstance(error, EOFError):
-            raise RejectedInput("truncated", "the image data ends early") from None
-        raise RejectedInput("corrupt", f"the decoder gave up ({type(error).__name__})") from None
+    with open_raw(file, bounds) as stream:
+        try:
+            return _read(stream, bounds)
+        except UnidentifiedImageError:
+            stream.seek(0)
+            if stream.read(4) in _TIFF_MAGICS:
+                return read_float64_tiff(stream, bounds)
+            raise RejectedInput("not_an_image", "no known image format") from None
+        except (OSError, SyntaxError, EOFError) as error:
+            # "truncated" is the one word Pillow's errors share where a file of any format ends early.
+            if "truncated" in str(error).lower() or isinstance(error, EOFError):
+                raise RejectedInput("truncated", "the image data ends early") from None
+            raise RejectedInput("corrupt", f"the decoder gave up ({type(error).__name__})") from None
 
 
-def _open(path: Path, bounds: Bounds) -> Image.Image:
-    """Open with our bound in the place of Pillow's own, which warns where it should refuse."""
+def _read(stream: BinaryIO, bounds: Bounds) -> RawImage:
+    with open_image(stream) as image:
+        _check_single(image)
+        check_size(*image.size, bounds)
+        if image.format == "PNG":
+            at = stream.tell()
+            check_png(stream)
+            stream.seek(at)
+        width, height = image.size
+        _reduce_jpeg(image, bounds)
+        return to_raw(image, source_size=(width, height))
+
+
+def open_image(stream: BinaryIO) -> Image.Image:
+    """Open with our bound in the place of Pillow's own, which warns where it should refuse; the caller checks it."""
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None
     try:
-        return Image.open(path, formats=FORMATS)
+        return Image.open(stream, formats=FORMATS)
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 
 
 def _check_single(image: Image.Image) -> None:
+    """Refuse what holds several images; a file is looked at before it comes here, so few do."""
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        if image.format == "TIFF":
-            raise RejectedInput("multi_frame", "a TIFF of several pages waits for its reader", bin="excluded")
-        raise RejectedInput("video", "moving images wait for their reader", bin="excluded")
+        kind = "several pages" if image.format == "TIFF" else "moving images"
+        raise RejectedInput("multi_frame", f"{kind} where one image was expected", bin="excluded")
     if isinstance(image, TiffImagePlugin.TiffImageFile) and _SUB_IFDS in image.tag_v2:
-        raise RejectedInput("multi_frame", "a TIFF pyramid waits for its reader", bin="excluded")
+        raise RejectedInput("multi_frame", "a TIFF pyramid where one image was expected", bin="excluded")
 
 
 def _reduce_jpeg(image: Image.Image, bounds: Bounds) -> None:
@@ -74,17 +89,36 @@ def _reduce_jpeg(image: Image.Image, bounds: Bounds) -> None:
         image.draft(None, tuple(int(side * share) for side in image.size))  # type: ignore[arg-type]
 
 
-def _to_raw(image: Image.Image) -> RawImage:
-    inverted = _is_wide_white_zero(image)
+def to_raw(image: Image.Image, *, source_size: tuple[int, int] | None = None) -> RawImage:
+    """An opened Pillow image (one page, one frame) as a RawImage, upright; raises RejectedInput, and what Pillow does.
+
+    `source_size` is the (width, height) of the file where `image` is decoded reduced.
+    """
     bits = _source_bits(image)
-    image = ImageOps.exif_transpose(image) if image.getexif().get(_ORIENTATION, 1) != 1 else image
+    image.load()
+    inverted = _is_wide_white_zero(image)
+    notes, source_shape = (), None
+    if source_size and source_size != image.size:
+        notes, source_shape = ("reduce",), (source_size[1], source_size[0])
+    if image.getexif().get(_ORIENTATION, 1) in _TURNED:
+        width, image = image.width, ImageOps.exif_transpose(image)
+        notes = (*notes, "upright")
+        if source_shape and width != image.width:
+            source_shape = source_shape[1], source_shape[0]
     if image.mode in _WIDE_MODES:
         pixels, padding = _finite(np.asarray(image))
-        return RawImage(pixels=pixels, scale="stored", source_bits=bits, is_inverted=inverted, padding=padding)
-    return RawImage(pixels=np.asarray(_without_alpha(image)), scale="display", source_bits=bits)
+        return RawImage(
+            pixels=pixels, scale="stored", source_bits=bits, is_inverted=inverted, padding=padding, notes=notes
+        )
+    shown, more = to_colour(image)
+    pixels = np.asarray(shown)
+    if bits == 16 and pixels.max(initial=0) < LEAST_TOP:
+        raise RejectedInput("no_decoder", "a 16-bit picture with colour or alpha that uses its low bits only")
+    return RawImage(pixels=pixels, scale="display", source_bits=bits, source_shape=source_shape, notes=(*notes, *more))
 
 
 def _source_bits(image: Image.Image) -> int:
+    """Bits per channel in the file, which only an image that is not loaded yet can tell."""
     raw_modes = [str(tile[3][0] if isinstance(tile[3], tuple) else tile[3]) for tile in getattr(image, "tile", ())]
     if any("16" in mode for mode in raw_modes) or image.mode.startswith("I;16"):
         return 16
@@ -106,22 +140,3 @@ def _finite(pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | Non
         return pixels, None
     missing = ~np.isfinite(pixels)
     return (np.where(missing, 0, pixels), missing) if missing.any() else (pixels, None)
-
-
-def _without_alpha(image: Image.Image) -> Image.Image:
-    """Grey or RGB: transparent parts over black, palettes and CMYK resolved."""
-    if image.mode in ("L", "RGB"):
-        return image if "transparency" not in image.info else _on_black(image.convert("RGBA"))
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode in ("LA", "La"):
-        return _on_black(image.convert("RGBA")).convert("L")
-    if image.mode in ("RGBA", "RGBa", "PA") or (image.mode == "P" and "transparency" in image.info):
-        return _on_black(image.convert("RGBA"))
-    return image.convert("RGB")
-
-
-def _on_black(image: Image.Image) -> Image.Image:
-    canvas = Image.new("RGBA", image.size, (0, 0, 0, 255))
-    canvas.alpha_composite(image)
-    return canvas.convert("RGB")
