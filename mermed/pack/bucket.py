@@ -100,6 +100,8 @@ def _facts(task: Task) -> list[object]:
         image.licence,
         _treatment_digest(image.treatment),
         image.frame_labels,
+        image.frame_findings,
+        image.frame_groups,
         task.shows,
     ]
 

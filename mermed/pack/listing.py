@@ -7,17 +7,21 @@ from typing import Any
 from mermed.pack.raw import Bin
 from mermed.pack.treatment import Treatment
 
+_VALUES = {"1": 1, "0": 0, "?": None}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedImage:
     """One input file that is to be read, and what is known of it beside its pixels ("" where nothing is).
 
     `file` names it inside its dataset and `place` below the source, both with "/" (a member of an archive follows the
-    archive's name: "part1.zip/a.png"); `path` and `member` are where it is read (`mermed.pack.raw.RawFile`). `labels` is
-    {} for an unlabelled image, `{"class": name}` or `{"findings": {name: 1 | 0 | None}}`. `frame_labels`, where not
-    empty, holds the class of every frame of a container whose frames are images of their own (NPZ, HDF5): such frames
-    are groups of their own too. `namespace` is what patient and group ids are unique in: the dataset, unless datasets
-    share patients.
+    archive's name: "part1.zip/a.png"); `path` and `member` are where it is read (`mermed.pack.raw.RawFile`). `labels`
+    is {} for an unlabelled image, `{"class": name}` or `{"findings": {name: 1 | 0 | None}}`. `namespace` is what patient
+    and group ids are unique in: the dataset, unless datasets share patients.
+
+    `frame_labels`, where not empty, holds the class of every frame of a container whose frames are images of their own
+    (NPZ, HDF5); with `frame_findings`, the names of findings, it holds one mark for each of them: 1, 0 or ?. Such
+    frames are groups of their own too, unless `frame_groups` names what each belongs to.
     """
 
     modality: str
@@ -34,6 +38,17 @@ class ListedImage:
     namespace: str = ""
     treatment: Treatment = field(default_factory=Treatment)
     frame_labels: tuple[str, ...] = ()
+    frame_findings: tuple[str, ...] = ()
+    frame_groups: tuple[str, ...] = ()
+
+    def labels_of(self, frame: int | None) -> dict[str, Any]:
+        """The labels of one frame, or of the image where the file is one."""
+        if frame is None or not self.frame_labels:
+            return self.labels
+        label = self.frame_labels[frame]
+        if self.frame_findings:
+            return {"findings": {name: _VALUES[mark] for name, mark in zip(self.frame_findings, label, strict=True)}}
+        return {"class": label} if label else {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

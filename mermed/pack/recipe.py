@@ -135,15 +135,19 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrays:
-    """Images kept as the frames of one array of an NPZ, NPY or HDF5 file, and the array of their labels."""
+    """Images kept as the frames of one array of an NPZ, NPY or HDF5 file, their labels and their groups."""
 
     file: tuple[str, ...]
+    choose: Literal["all", "first"] = "all"
     images: str = ""
     labels: str = ""
     labels_file: str = ""
     path: tuple[str, ...] = ()
     split: str = ""
     names: dict[str, str] = field(default_factory=dict)
+    findings: tuple[str, ...] = ()
+    groups: str = ""
+    groups_file: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,118 +1,115 @@
-"""Recipe arrays: images kept as the frames of one array (NPZ, NPY, HDF5), and the class of every frame."""
+"""Recipe arrays: images kept as the frames of one array (NPZ, NPY, HDF5), listed as one container per array."""
 
-import io
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mermed.errors import ConfigError, missing_extra
-from mermed.pack.archive import open_raw
+from mermed.errors import ConfigError
 from mermed.pack.listing import ListedImage
-from mermed.pack.raw import Bounds, RawFile, RejectedInput
 from mermed.pack.recipe import Arrays, Recipe
+from mermed.pack.recipe_frames import frame_labels, read_array
 from mermed.pack.recipe_split import SplitRule
+from mermed.pack.recipe_tables import read_column
 from mermed.pack.recipe_text import Template, compile_globs, compile_regex, find_fields
 from mermed.pack.recipe_walk import FoundFile, base_fields
 
-_HDF5 = (".h5", ".hdf5", ".hdf")
-MAX_LABEL_BYTES = 2**30
+
+@dataclass(slots=True)
+class FoundArrays:
+    """The arrays of a dataset, every file they used, and files that hold what a better file has (`choose`)."""
+
+    images: list[ListedImage] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    passed_over: set[str] = field(default_factory=set)
 
 
-def list_arrays(recipe: Recipe, files: tuple[FoundFile, ...]) -> tuple[list[ListedImage], set[str]]:
-    """One listed container per array of images, with the class of each frame, and the names of all files used.
+def list_arrays(recipe: Recipe, files: tuple[FoundFile, ...]) -> FoundArrays:
+    """One listed container per array of images, with the label and group of each frame.
 
     Reads the arrays of labels, not those of images. Raises ConfigError for labels that are not there or that no
     recipe explains, EnvironmentError_ when HDF5 labels need an extra that is not installed.
     """
-    by_view = {found.view: found for found in files}
-    images: list[ListedImage] = []
-    used: set[str] = set()
+    lister = _ArrayLister(recipe, {found.view: found for found in files})
     for number, rule in enumerate(recipe.arrays, 1):
         try:
-            glob, path = compile_globs(rule.file), [compile_regex(pattern) for pattern in rule.path]
-            for found in files:
-                if glob.fullmatch(found.view) and not found.raw.member:
-                    images.append(_container(recipe, rule, path, found, by_view, used))
+            lister.take(rule, files)
         except ConfigError as error:
             error.add_place(array=number)
             raise
-    return images, used
+    return lister.found
 
 
-def _container(
-    recipe: Recipe, rule: Arrays, path: list[Any], found: FoundFile, by_view: dict[str, FoundFile], used: set[str]
-) -> ListedImage:
-    fields = {**(find_fields(path, found.view) or {}), **base_fields(found.view)}
-    used.add(found.file)
-    labels: tuple[str, ...] = ()
-    if rule.labels or rule.labels_file:
-        view = Template(rule.labels_file).fill(fields) if rule.labels_file else found.view
-        if view not in by_view:
-            raise ConfigError("the file of an array's labels is not there", where={"file": found.file}, expected=view)
-        used.add(by_view[view].file)
-        labels = _names(read_array(by_view[view], rule.labels), rule, by_view[view].file)
-    file = f"{found.file}/{rule.images}" if rule.images else found.file
-    return ListedImage(
-        modality=recipe.modality,
-        dataset=recipe.name,
-        file=file,
-        place=f"{recipe.name}/{file}",
-        path=found.raw.path,
-        member=rule.images,
-        split=SplitRule(recipe.split).named(Template(rule.split).fill(fields)),
-        licence=recipe.card.licence[:80],
-        namespace=recipe.namespace or recipe.name,
-        treatment=recipe.treatment,
-        frame_labels=labels,
-    )
+class _ArrayLister:
+    def __init__(self, recipe: Recipe, by_view: Mapping[str, FoundFile]) -> None:
+        self.recipe, self.by_view = recipe, by_view
+        self.split = SplitRule(recipe.split)
+        self.found = FoundArrays()
 
+    def take(self, rule: Arrays, files: tuple[FoundFile, ...]) -> None:
+        path = [compile_regex(pattern) for pattern in rule.path]
+        for found in self.choose(rule, files):
+            self.found.images.append(self.container(rule, path, found))
 
-def _names(values: NDArray[Any], rule: Arrays, file: str) -> tuple[str, ...]:
-    """The class name of every frame: one value per frame, of any shape [N], [N 1] or [N 1 1 1]."""
-    flat = values.reshape(len(values), -1)
-    if flat.shape[1] != 1:
-        raise ConfigError("an array of labels has several values per frame", where={"file": file}, found=values.shape)
-    texts = [_text(value) for value in flat[:, 0].tolist()]
-    unknown = sorted(set(texts) - set(rule.names)) if rule.names else []
-    if unknown:
-        raise ConfigError(
-            "a label has a value that the recipe does not explain",
-            where={"file": file},
-            expected=", ".join(rule.names),
-            found=unknown[0],
+    def choose(self, rule: Arrays, files: tuple[FoundFile, ...]) -> list[FoundFile]:
+        globs = [compile_globs([glob]) for glob in rule.file]
+        plain = [found for found in files if not found.raw.member]
+        if rule.choose == "first":
+            groups = [[found for found in plain if glob.fullmatch(found.view)] for glob in globs]
+            chosen = next((group for group in groups if group), [])
+            self.found.passed_over |= {found.file for group in groups for found in group}
+            return chosen
+        return [found for found in plain if any(glob.fullmatch(found.view) for glob in globs)]
+
+    def container(self, rule: Arrays, path: list[re.Pattern[str]], found: FoundFile) -> ListedImage:
+        recipe = self.recipe
+        fields = {**(find_fields(path, found.view) or {}), **base_fields(found.view)}
+        self.found.used.add(found.file)
+        labels = self.labels(rule, found, fields)
+        file = f"{found.file}/{rule.images}" if rule.images else found.file
+        return ListedImage(
+            modality=recipe.modality,
+            dataset=recipe.name,
+            file=file,
+            place=f"{recipe.name}/{file}",
+            path=found.raw.path,
+            member=rule.images,
+            split=self.split.named(Template(rule.split).fill(fields)),
+            licence=recipe.card.licence[:80],
+            namespace=recipe.namespace or recipe.name,
+            treatment=recipe.treatment,
+            frame_labels=labels,
+            frame_findings=rule.findings if labels else (),
+            frame_groups=self.groups(rule, found, fields, len(labels)),
         )
-    return tuple(rule.names.get(text, text) for text in texts)
 
+    def labels(self, rule: Arrays, found: FoundFile, fields: Mapping[str, str]) -> tuple[str, ...]:
+        if not rule.labels and not rule.labels_file:
+            return ()
+        beside = self.beside(rule.labels_file, found, fields, "labels") if rule.labels_file else found
+        return frame_labels(read_array(beside, rule.labels), rule, beside.file)
 
-def _text(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    def groups(self, rule: Arrays, found: FoundFile, fields: Mapping[str, str], num_labels: int) -> tuple[str, ...]:
+        if not rule.groups:
+            return ()
+        table = self.beside(rule.groups_file, found, fields, "groups")
+        texts = tuple(read_column(table, rule.groups))
+        if num_labels and len(texts) != num_labels:
+            raise ConfigError(
+                "a table of frames has another number of rows than the array has labels",
+                where={"file": table.file},
+                expected=num_labels,
+                found=len(texts),
+            )
+        return texts
 
-
-def read_array(found: FoundFile, member: str) -> NDArray[Any]:
-    """The array `member` of a file ("" for a plain NPY); raises ConfigError when it is not there, or holds objects."""
-    where = {"file": found.file, "array": member or "(the file)"}
-    try:
-        if Path(found.view).suffix.lower() in _HDF5:
-            return _read_hdf5(found.raw.path, member)
-        with open_raw(RawFile(found.raw.path, member or found.raw.member), Bounds(max_bytes=MAX_LABEL_BYTES)) as stream:
-            return np.load(io.BytesIO(stream.read(MAX_LABEL_BYTES)), allow_pickle=False)
-    except RejectedInput as rejected:
-        raise ConfigError("an array of labels cannot be read", where=where, found=rejected.detail) from None
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ConfigError("an array of labels cannot be read", where=where, found=type(error).__name__) from None
-
-
-def _read_hdf5(path: Path, member: str) -> NDArray[Any]:
-    try:
-        import h5py  # type: ignore[import-not-found]
-    except ImportError:
-        raise missing_extra("hdf5", "an array of labels in HDF5") from None
-    with h5py.File(path, "r") as file:
-        dataset = file[member]
-        if not isinstance(dataset, h5py.Dataset) or dataset.nbytes > MAX_LABEL_BYTES:
-            raise ValueError("not an array of labels")
-        return np.asarray(dataset[()])
+    def beside(self, template: str, found: FoundFile, fields: Mapping[str, str], what: str) -> FoundFile:
+        view = Template(template).fill(fields)
+        if view not in self.by_view:
+            raise ConfigError(
+                f"the file of an array's {what} is not there",
+                where={"file": found.file},
+                expected=view,
+                next_step="get the missing file; it is published with the array",
+            )
+        self.found.used.add(self.by_view[view].file)
+        return self.by_view[view]

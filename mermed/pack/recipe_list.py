@@ -65,15 +65,16 @@ def _list(root: Path, recipe: Recipe) -> Listing:
                 item = lister.take(found)
                 (images if isinstance(item, ListedImage) else rejected).append(item)  # type: ignore[arg-type]
         rejected += lister.missing()
-    arrays, array_files = list_arrays(recipe, walk.files)
-    images += arrays
-    used |= array_files
+    arrays = list_arrays(recipe, walk.files)
+    images += arrays.images
+    used |= arrays.used
     if not images:
         raise _nothing_found(root, recipe, len(walk.files))
-    detail = "the recipe does not list it"
     for found in walk.files:
-        if found.file not in used:
-            rejected.append(_row(recipe, found.file, "not_listed", detail))
+        if found.file in arrays.passed_over - used:
+            rejected.append(_row(recipe, found.file, "other_version", "a better version of it is there"))
+        elif found.file not in used:
+            rejected.append(_row(recipe, found.file, "not_listed", "the recipe does not list it"))
     if recipe.split.conflict == "hold_out":
         images = hold_out(images)
     images.sort(key=lambda image: (image.modality, image.file))

@@ -152,11 +152,11 @@ class _RowReader:
         return [(n, name) for n, name in enumerate(header) if takes_all or name in {*wanted, *self.rule.keep}]
 
     def take(self, values: dict[str, str], stem: str, place: dict[str, Any]) -> None:
+        values |= {**self.rule.set, "table": stem}
         for column, pattern in self.extract.items():
             values |= find_fields([pattern], values.get(column, "")) or dict.fromkeys(pattern.groupindex, "")
         if any(values.get(column, "") not in wanted for column, wanted in self.rule.where.items()):
             return
-        values |= {**self.rule.set, "table": stem}
         key = self.key.fill(values)
         if not key:
             return

@@ -149,11 +149,10 @@ def _make_sample(task: Task, raw: RawImage, options: PackOptions) -> Outcome:
 
 def _describe(task: Task, raw: RawImage, canonical: CanonicalImage, decoded: Image.Image) -> SampleMeta:
     source, frame = task.image, raw.frame
-    group, labels = task.placement.group, source.labels
+    group, labels = task.placement.group, source.labels_of(frame)
     if source.frame_labels and frame is not None:
-        label = source.frame_labels[frame]
-        labels = {"class": label} if label else {}
-        group = hashlib.blake2b(f"{group}/{frame}".encode()).hexdigest()[: len(group)]
+        name = source.frame_groups[frame] if source.frame_groups else str(frame)
+        group = hashlib.blake2b(f"{group}/{name}".encode()).hexdigest()[: len(group)]
     return SampleMeta(
         key=frame_key(task.key, frame),
         modality=source.modality,
