@@ -16,8 +16,8 @@ class ListedImage:
 
     `file` names it inside its dataset and `place` below the source, both with "/" (a member of an archive follows the
     archive's name: "part1.zip/a.png"); `path` and `member` are where it is read (`mermed.pack.raw.RawFile`). `labels`
-    is {} for an unlabelled image, `{"class": name}` or `{"findings": {name: 1 | 0 | None}}`. `namespace` is what patient
-    and group ids are unique in: the dataset, unless datasets share patients.
+    is {} for an unlabelled image, `{"class": name}` or `{"findings": {name: 1 | 0 | None}}`. `namespace` is what
+    patient and group ids are unique in: the dataset, unless datasets share patients.
 
     `frame_labels`, where not empty, holds the class of every frame of a container whose frames are images of their own
     (NPZ, HDF5); with `frame_findings`, the names of findings, it holds one mark for each of them: 1, 0 or ?. Such
