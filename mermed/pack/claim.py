@@ -128,7 +128,7 @@ def _respect(depot: Depot, name: str, owner: str) -> None:
     if depot.size(name) is None:
         return
     held = json.loads(depot.read(name) or b"{}")
-    if held.get("owner") != owner and time.time() - held.get("at", 0.0) < LEASE_SECONDS:
+    if held.get("owner") != owner and abs(time.time() - held.get("at", 0.0)) < LEASE_SECONDS:
         raise _busy(depot)
 
 
