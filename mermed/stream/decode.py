@@ -4,8 +4,10 @@ import queue
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -13,24 +15,39 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as image_ops
 
 from mermed.batch import CanvasBatch, EncodedBatch
+from mermed.contract import SampleMeta
 from mermed.errors import IntegrityError, SampleError
 from mermed.stream.stage import Stage
 from mermed.stream.stats import QueueStats
 
 _POLL_S = 0.05
+_SCALED = np.rint(np.arange(2**16) / 257.0).astype(np.uint8)
 
 
-def decode_rgb(image: bytes) -> UInt8[Tensor, "3 height width"]:
-    """Decode JPEG or PNG bytes to RGB in [0, 255]; grey repeats, 16 bits scale to 8. Raises SampleError on failure."""
+def decode_rgb(image: bytes, meta: SampleMeta | None = None) -> UInt8[Tensor, "3 height width"]:
+    """Decode JPEG or PNG bytes to RGB in [0, 255]; grey repeats. Raises SampleError on failure.
+
+    16-bit grey is shown through the window of its `meta`; without one, its 16 bits are scaled to 8.
+    """
     # torch wants memory it may write to; the copy costs a hundredth of the decode
     encoded = torch.frombuffer(bytearray(image), dtype=torch.uint8)
+    deep = (meta.window, meta.rescale) if meta and meta.window and meta.rescale else None
     try:
-        pixels = decode_image(encoded, ImageReadMode.RGB)
+        pixels = decode_image(encoded, ImageReadMode.GRAY if deep else ImageReadMode.RGB)
     except RuntimeError as error:
         raise SampleError("an image does not decode", found=str(error).splitlines()[0]) from None
     if pixels.dtype == torch.uint16:
-        pixels = (pixels.to(torch.float32) / 257.0).round().to(torch.uint8)
-    return pixels
+        levels = _levels_of(*deep) if deep else _SCALED
+        pixels = torch.from_numpy(np.take(levels, pixels.numpy()))
+    return pixels.expand(3, -1, -1)
+
+
+@lru_cache(maxsize=256)
+def _levels_of(window: tuple[float, float], rescale: tuple[float, float]) -> npt.NDArray[np.uint8]:
+    """The 8-bit grey of every 16-bit value, through a window (centre, width) in units of the rescaled values."""
+    (centre, width), (slope, intercept) = window, rescale
+    values = np.arange(2**16, dtype=np.float64) * slope + intercept
+    return np.rint(np.clip((values - centre) / width + 0.5, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
 def fit(pixels: UInt8[Tensor, "3 height width"], side_px: int) -> UInt8[Tensor, "3 new_height new_width"]:
@@ -50,10 +67,10 @@ class CanvasBuffer:
     pixels: Tensor
     size_px: Tensor
 
-    def fill(self, row: int, image: bytes) -> None:
+    def fill(self, row: int, image: bytes, meta: SampleMeta | None = None) -> None:
         """Decode `image` into canvas `row`: pixels at the top left, zeros elsewhere."""
         side_px = self.pixels.shape[-1]
-        pixels = fit(decode_rgb(image), side_px)
+        pixels = fit(decode_rgb(image, meta), side_px)
         height, width = pixels.shape[-2:]
         canvas = self.pixels[row]
         canvas[:, :height, :width] = pixels
@@ -99,7 +116,8 @@ class Decoder:
             buffer = self._wait_for_buffer()
             if buffer is None:
                 return
-            fills = [self._pool.submit(buffer.fill, row, image) for row, image in enumerate(encoded.images)]
+            pairs = zip(encoded.images, encoded.meta, strict=True)
+            fills = [self._pool.submit(buffer.fill, row, *pair) for row, pair in enumerate(pairs)]
             yield encoded, buffer, fills
 
     def _wait_for_buffer(self) -> CanvasBuffer | None:

@@ -233,6 +233,43 @@ def test_sixteen_bits_scale_to_eight_and_grey_repeats():
     assert torch.equal(pixels[0], pixels[2])
 
 
+@pytest.mark.parametrize(
+    ("window", "rescale"), [((40.0, 400.0), (1.0, -1024.0)), ((2.5, 0.7), (1e-3, -1.0)), ((2000.0, 4095.0), (1.0, 0.0))]
+)
+def test_sixteen_bits_are_shown_through_the_window_of_their_json(collection, window, rescale):
+    stored = np.random.default_rng(0).integers(0, 4096, (40, 30), dtype=np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(stored).save(buffer, "PNG")
+    values = stored.astype(float) * rescale[0] + rescale[1]
+    expected = np.clip((values - window[0] + window[1] / 2) / window[1], 0, 1) * 255
+    meta = replace(_first_meta(collection), window=window, rescale=rescale)
+    pixels = decode_rgb(buffer.getvalue(), meta)
+    assert (pixels.shape, pixels.dtype) == ((3, 40, 30), torch.uint8)
+    for channel in pixels:
+        np.testing.assert_allclose(channel.numpy(), expected, atol=0.501)
+
+
+def test_a_canvas_of_sixteen_bits_goes_through_its_window_too(collection):
+    plan, store = _plan(collection), LocalStore(collection)
+    ramp = np.arange(60 * 50, dtype=np.uint16).reshape(60, 50)
+    buffer = io.BytesIO()
+    Image.fromarray(ramp).save(buffer, "PNG")
+    with Loader(plan, store, rank_shares(0, 7, range(7), 2), num_threads=1) as loader:
+        batch = next(loader)
+        meta = replace(batch.meta[2], window=(1500.0, 3000.0), rescale=(1.0, 0.0))
+        images = (*batch.images[:2], buffer.getvalue(), *batch.images[3:])
+        deep = replace(batch, images=images, meta=(*batch.meta[:2], meta, *batch.meta[3:]))
+        with Decoder(iter([deep]), batch=7, canvas_px=CANVAS_PX, num_threads=1) as decoder:
+            canvas = next(decoder).pixels[2]
+    np.testing.assert_allclose(canvas[1, :60, :50].numpy(), ramp * (255 / 3000), atol=0.501)
+    assert not canvas[:, 60:].any()
+
+
+def _first_meta(collection):
+    with Loader(_plan(collection), LocalStore(collection), rank_shares(0, 7, range(7), 1), num_threads=1) as loader:
+        return next(loader).meta[0]
+
+
 def test_fitting_keeps_the_aspect_and_never_enlarges():
     assert fit(torch.zeros(3, 200, 100, dtype=torch.uint8), 50).shape == (3, 50, 25)
     assert fit(torch.zeros(3, 20, 10, dtype=torch.uint8), 50).shape == (3, 20, 10)
