@@ -13,6 +13,7 @@ from PIL import Image
 
 from mermed.pack.crop import Box, find_crop
 from mermed.pack.deep import TOP, is_deep, keep_depth
+from mermed.pack.display import show_deep
 from mermed.pack.options import PackOptions
 from mermed.pack.raw import RawImage, RejectedInput
 from mermed.pack.tone import Tone, choose_tone, understand
@@ -68,7 +69,7 @@ def make_canonical(raw: RawImage, modality: str, options: PackOptions, treatment
     else:
         plane = _flatten(raw, modality, options, treatment)
     pixels = _shrink(plane.pixels, options.side_px)
-    if _is_blank(pixels if plane.rescale is None else _shown(pixels, plane)):
+    if _is_blank(show_deep(pixels, plane.window, plane.rescale) if plane.window and plane.rescale else pixels):
         raise RejectedInput("blank", "the image is constant")
     return CanonicalImage(
         image=Image.fromarray(pixels),
@@ -162,13 +163,6 @@ def _has_two_levels(pixels: NDArray[Any]) -> bool:
 def _is_blank(pixels: NDArray[Any]) -> bool:
     """True when no channel spreads by LEAST_SPREAD; a few pixels usually settle it."""
     return all(grid.std((0, 1)).max() < LEAST_SPREAD for grid in (pixels[::4, ::4], pixels))
-
-
-def _shown(pixels: Pixels, plane: _Plane) -> NDArray[np.uint8]:
-    """The 16-bit pixels of `plane` as its window shows them."""
-    assert plane.rescale is not None and plane.window is not None
-    (slope, intercept), (centre, width) = plane.rescale, plane.window
-    return to_grey(pixels, Window((centre - intercept) / slope, width / slope))
 
 
 def _spacing_of(raw: RawImage, whole: Pixels, pixels: Pixels) -> tuple[float, float] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from mermed.contract import Manifest
 from mermed.errors import IntegrityError
+from mermed.pack.display import to_display
 from mermed.pack.encode import decode_image
 from mermed.pack.moments import MomentTable, image_moments
 from mermed.tar import check_shard
@@ -23,7 +24,8 @@ def compute_stats(folder: Path, manifest: Manifest) -> dict[str, dict[str, Any]]
     for row in manifest.shards:
         if row.split == "train":
             for sample in check_shard(folder / row.name, row):
-                tables[row.modality].add(image_moments(decode_image(sample.image, sample.extension)))
+                shown = to_display(decode_image(sample.image, sample.extension), sample.meta)
+                tables[row.modality].add(image_moments(shown))
     return {modality: table.summary() for modality, table in sorted(tables.items())}
 
 
