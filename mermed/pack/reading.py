@@ -20,6 +20,7 @@ Reader = Callable[[RawFile, Bounds, Treatment], Frames]
 _READERS = {
     "dicom": "dicom",
     "raster": "raster",
+    "nifti": "nifti",
 }
 """Family to the module below `mermed.pack.readers` whose `read(file, bounds, treatment)` gives the frames."""
 # Some formats have no mark at their start, or the mark of another one; their name is all there is.
