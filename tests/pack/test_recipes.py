@@ -2,12 +2,13 @@
 
 import importlib.util
 import re
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from mermed.pack.recipe_list import list_recipe
-from mermed.pack.recipe_shelf import known_recipes, recipe_folder
+from mermed.pack.recipe_shelf import find_recipe, recipe_folder
 
 FAMILIES = ("cxr_ct", "cfp_oct_us", "path_derm_pools")
 BULLETS = [
@@ -29,6 +30,12 @@ def _miniatures():
     return found
 
 
+def _value(image, key):
+    if key == "positive":
+        return {name for name, value in image.labels["findings"].items() if value == 1}
+    return attrgetter(key)(image)
+
+
 MINIATURES = _miniatures()
 NAMES = sorted(path.stem for path in recipe_folder().glob("*.toml"))
 
@@ -37,13 +44,13 @@ NAMES = sorted(path.stem for path in recipe_folder().glob("*.toml"))
 def test_a_recipe_lists_its_miniature_exactly(name, tmp_path):
     assert name in MINIATURES, "every recipe has a miniature tree"
     expected = MINIATURES[name](tmp_path)
-    listing = list_recipe(tmp_path, known_recipes()[name])
+    listing = list_recipe(tmp_path, find_recipe(name))
     images = {image.file: image for image in listing.images}
     assert sorted(images) == sorted(expected.images)
     for file, truths in expected.images.items():
         assert images[file].dataset == name
         assert not expected.modality or images[file].modality == expected.modality
-        assert {key: getattr(images[file], key) for key in truths} == truths, file
+        assert {key: _value(images[file], key) for key in truths} == truths, file
     assert {row.place.removeprefix(f"{name}/"): row.reason for row in listing.rejected} == expected.rejected
     assert all(row.bin == "excluded" for row in listing.rejected)
 
@@ -51,7 +58,7 @@ def test_a_recipe_lists_its_miniature_exactly(name, tmp_path):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_has_a_card_that_states_licence_access_and_source(name):
     text = (recipe_folder() / f"{name}.md").read_text("utf-8")
-    recipe = known_recipes()[name]
+    recipe = find_recipe(name)
     assert text.startswith(f"# {recipe.title}\n")
     bullets = re.findall(r"^- ([A-Z][a-z ]+): \S", text, re.MULTILINE)
     assert bullets == BULLETS

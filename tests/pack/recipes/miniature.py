@@ -11,7 +11,8 @@ from PIL import Image
 @dataclass(kw_only=True)
 class Expected:
     """`images` maps the file of EVERY listed image to what must be true of it: any of modality, labels, patient_id,
-    group_id, split, member, frame_labels. `rejected` maps every place (without the dataset's name) to its reason.
+    group_id, split, member, frame_labels, "treatment.window" and the like, or "positive" for the set of findings that
+    are 1. `rejected` maps every place (without the dataset's name) to its reason.
     """
 
     images: dict[str, dict]
