@@ -96,7 +96,7 @@ class TextList:
 class Labels:
     """Labels in one of four forms: `class`, `one_hot`, `findings` or `list`; none of them means unlabelled images."""
 
-    class_: str = ""
+    class_: tuple[str, ...] = ()
     one_hot: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     list_: TextList | None = None

@@ -18,10 +18,11 @@ class Labeller:
     def __init__(self, labels: Labels, known: Iterable[str]) -> None:
         """`known` are the fields images may have; raises ConfigError for a label that none of them gives."""
         self.labels = labels
-        self.class_name = Template(labels.class_)
+        self.class_names = [Template(text) for text in labels.class_]
         self.names = frozenset(labels.names)
         names = set(known)
-        self.class_name.check(names, "labels.class")
+        for template in self.class_names:
+            template.check(names, "labels.class")
         for key, columns in (("one_hot", labels.one_hot), ("findings", labels.findings)):
             for column in columns:
                 Template(f"{{{column}}}").check(names, f"labels.{key}")
@@ -36,7 +37,7 @@ class Labeller:
         """
         rule = self.labels
         if rule.class_:
-            return self._one_class(self.class_name.fill(fields), fields, rows)
+            return self._one_class(fields, rows)
         if rule.one_hot:
             return self._one_hot(fields, rows)
         if rule.findings and any(column in fields for column in rule.findings):
@@ -49,12 +50,14 @@ class Labeller:
     def _rename(self, name: str) -> str:
         return self.labels.map.get(name, name)
 
-    def _one_class(self, value: str, fields: Mapping[str, str], rows: Iterable[Row]) -> dict[str, Any]:
-        if value in self.labels.drop:
+    def _one_class(self, fields: Mapping[str, str], rows: Iterable[Row]) -> dict[str, Any]:
+        filled = ((template, template.fill(fields)) for template in self.class_names)
+        template, value = next(((t, value) for t, value in filled if value not in self.labels.drop), (None, ""))
+        if template is None:
             return {}
         name = self._rename(value)
         if self.names and name not in self.names:
-            column = next((name for name in self.class_name.names if fields.get(name)), "")
+            column = next((name for name in template.names if fields.get(name)), "")
             raise _unexplained(value, self.labels.names, column, rows)
         return {"class": name} if name else {}
 

@@ -164,3 +164,16 @@ def test_a_list_of_row_numbers_finds_its_rows(tmp_path):
         "c.png": "train",
     }
     assert not listing.rejected
+
+
+def test_the_first_class_template_with_a_value_counts(tmp_path):
+    (tmp_path / "truth.csv").write_text("id,truth\nc,tumour\nb,nan\n")
+    for name in ("normal_a", "test_b", "test_c", "test_d"):
+        (tmp_path / f"{name}.png").write_bytes(b"no image")
+    text = """images = { include = "*.png", path = "(?:(?P<kind>normal)|test)_(?P<id>.)" }
+    tables = [{ file = "truth.csv", key = "{id}", match = "{id}" }]
+    labels = { class = ["{truth}", "{kind}"] }"""
+    listing = list_recipe(tmp_path, recipe(text))
+    assert {image.file: image.labels.get("class") for image in listing.images} == {
+        "normal_a.png": "normal", "test_b.png": None, "test_c.png": "tumour", "test_d.png": None,
+    }  # fmt: skip

@@ -32,7 +32,7 @@ def test_a_lone_text_is_a_list_of_one(load):
         (HEAD + "[images]\ninclud = 1\n", "unknown key 'images.includ'", "did you mean 'include'?"),
         (HEAD + IMAGES + '[labels]\nclas = "{x}"\n', "unknown key 'labels.clas'", "did you mean 'class'?"),
         (HEAD + IMAGES + '[[tables]]\nfile = "a"\nkey = "{a}"\n', "the key 'tables[1].match' is missing", None),
-        (HEAD + IMAGES + "[labels]\nclass = 3\n", "the key 'labels.class' has the wrong value", None),
+        (HEAD + IMAGES + "[labels]\nclass = 3\n", "the key 'labels.class[1]' has the wrong value", None),
         (HEAD + IMAGES + "[treatment]\nbits = true\n", "the key 'treatment.bits' has the wrong value", None),
         (HEAD.replace('"open"', '"free"') + IMAGES, "the key 'card.access' has the wrong value", None),
         (HEAD.replace('"set"', '"My Set"') + IMAGES, "breaks the grammar", None),
