@@ -168,8 +168,10 @@ def _listing(source: Path | None, recipes: tuple[str, ...]) -> "Listing":
         from mermed.pack.plain import walk
 
         return walk(source)
-    from mermed.pack.recipe import load_recipe
-    from mermed.pack.recipe_walk import list_sources
+    from dataclasses import asdict, replace
+
+    from mermed.pack.recipe_list import list_sources
+    from mermed.pack.recipe_shelf import find_recipe
 
     pairs = []
     for text in recipes:
@@ -177,8 +179,8 @@ def _listing(source: Path | None, recipes: tuple[str, ...]) -> "Listing":
         root = Path(path) if path else source
         if root is None:
             raise click.UsageError(f"name SRC, or a path behind {name}=")
-        pairs.append((root, load_recipe(name)))
-    return list_sources(pairs)
+        pairs.append((root, find_recipe(name)))
+    return replace(list_sources(pairs), cards={recipe.name: asdict(recipe.card) for _, recipe in pairs})
 
 
 class _StopRequest:

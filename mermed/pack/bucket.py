@@ -68,11 +68,10 @@ def _cut(source: Source, prefix: str, tasks: list[Task], size: BucketSize) -> It
     fits = len(tasks) <= size.inputs and sum(task.size_bytes for task in tasks) <= size.source_bytes
     if fits or len(tasks) == 1 or len(prefix) == KEY_BITS:
         ordered = sorted(tasks, key=lambda task: task.key)
-        # Only the first bucket shows anything, so what is shown depends on no other bucket.
-        shown = EXHIBITS if size.shows and "1" not in prefix else 0
-        yield Bucket(
-            source, prefix, tuple(replace(task, shows=True) for task in ordered[:shown]) + tuple(ordered[shown:])
-        )
+        # Only the first bucket shows its samples, so what is shown depends on no other bucket.
+        shown = EXHIBITS if "1" not in prefix else 0
+        marked = (replace(t, shows=place < shown, may_show=True) for place, t in enumerate(ordered))
+        yield Bucket(source, prefix, tuple(marked) if size.shows else tuple(ordered))
         return
     halves: tuple[list[Task], list[Task]] = [], []
     for task in tasks:
@@ -103,6 +102,7 @@ def _facts(task: Task) -> list[object]:
         image.frame_findings,
         image.frame_groups,
         task.shows,
+        task.may_show,
     ]
 
 

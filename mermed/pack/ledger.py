@@ -40,6 +40,7 @@ class RejectRow:
     detail: str
     bin: Bin
     count: int
+    thumbnail: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +92,10 @@ class Ledger:
         for entry in fields(self):
             content[entry.name] = getattr(self, entry.name)
         content["samples"] = [_sample_values(row) for row in self.samples]
-        content["rejects"] = [[row.task, row.reason, row.detail, row.bin, row.count] for row in self.rejects]
+        content["rejects"] = [_reject_values(row) for row in self.rejects]
         content["shards"] = [asdict(shard) for shard in self.shards]
         content["exhibits"] = [
-            [row.key, row.caption, *(base64.b64encode(jpeg).decode() for jpeg in (row.raw, row.packed))]
-            for row in self.exhibits
+            [row.key, row.caption, *(_text(jpeg) for jpeg in (row.raw, row.packed))] for row in self.exhibits
         ]
         return canonical_json(content)
 
@@ -107,8 +107,7 @@ class Ledger:
             if content.pop("version") != LEDGER_VERSION:
                 raise ValueError
             content["samples"] = tuple(_sample_row(values) for values in content["samples"])
-            names = ("task", "reason", "detail", "bin", "count")
-            content["rejects"] = tuple(RejectRow(**dict(zip(names, row, strict=True))) for row in content["rejects"])
+            content["rejects"] = tuple(_reject_row(values) for values in content["rejects"])
             content["shards"] = tuple(PartShard(**shard) for shard in content["shards"])
             content["exhibits"] = tuple(
                 Exhibit(key=key, caption=caption, raw=base64.b64decode(raw), packed=base64.b64decode(packed))
@@ -118,6 +117,21 @@ class Ledger:
             return cls(**content)
         except (ValueError, KeyError, TypeError):
             raise IntegrityError("a ledger is damaged or of another version") from None
+
+
+def _text(jpeg: bytes) -> str:
+    return base64.b64encode(jpeg).decode("ascii")
+
+
+def _reject_values(row: RejectRow) -> list[Any]:
+    return [row.task, row.reason, row.detail, row.bin, row.count, _text(row.thumbnail)]
+
+
+def _reject_row(values: list[Any]) -> RejectRow:
+    task, reason, detail, bin, count, thumbnail = values
+    return RejectRow(
+        task=task, reason=reason, detail=detail, bin=bin, count=count, thumbnail=base64.b64decode(thumbnail)
+    )
 
 
 def _sample_values(row: SampleRow) -> list[Any]:

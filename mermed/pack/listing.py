@@ -53,25 +53,30 @@ class ListedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RejectedRow:
-    """An input that is not packed, or `count` of its frames, as it stands in quarantine.csv and excluded.csv."""
+    """An input that is not packed, or `count` of its frames, as it stands in quarantine.csv and excluded.csv.
+
+    `thumbnail` is a JPEG of its pixels where they could be read, empty otherwise.
+    """
 
     place: str
     reason: str
     detail: str
     bin: Bin = "quarantined"
     count: int = 1
+    thumbnail: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """Everything found below a source: every input is either an image to read or a row with a reason.
 
-    `recipes` maps a dataset's "modality/dataset" to the digest of the recipe that listed it.
+    `recipes` maps a dataset to the digest of the recipe that listed it, `cards` to the facts on the recipe's card.
     """
 
     images: tuple[ListedImage, ...]
     rejected: tuple[RejectedRow, ...] = ()
     recipes: dict[str, str] = field(default_factory=dict)
+    cards: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def num_inputs(self) -> int:

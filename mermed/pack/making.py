@@ -18,10 +18,13 @@ from mermed.pack.ledger import Exhibit, Ledger, RejectRow, SampleRow
 from mermed.pack.listing import RejectedRow
 from mermed.pack.options import PackOptions
 from mermed.pack.parts import write_parts
+from mermed.pack.report_data import caption
 from mermed.pack.sample import CHANGED, HISTOGRAM_BINS, Finished, MadeSample, Outcome
 
 SPOOL_BYTES = 2**28
 """Bytes of one bucket's images that wait in memory to be put into order; more go through a temporary file."""
+MAX_REJECT_PICTURES = 8
+"""Thumbnails of rejected pictures that one bucket keeps."""
 _TOOLS = ("pillow", "pydicom", "pylibjpeg-openjpeg", "python-gdcm", "nibabel", "openslide-python", "av", "h5py")
 
 
@@ -61,6 +64,7 @@ class BucketMaker:
         self._exhibits: list[Exhibit] = []
         self._histogram = np.zeros(HISTOGRAM_BINS, np.int64)
         self._num_inputs = 0
+        self._num_pictures = 0
 
     def __enter__(self) -> Self:
         return self
@@ -82,10 +86,7 @@ class BucketMaker:
                 claimed = outcome.num_inputs
                 break
             if isinstance(outcome, RejectedRow):
-                row = RejectRow(
-                    task=number, reason=outcome.reason, detail=outcome.detail, bin=outcome.bin, count=outcome.count
-                )
-                rejects.append(row)
+                rejects.append(self._reject(number, outcome))
             else:
                 made.append((replace(outcome, image=b""), self._spool.tell(), len(outcome.image)))
                 self._spool.write(outcome.image)
@@ -101,6 +102,17 @@ class BucketMaker:
         for sample, offset, size in made:
             self._held.append(_Held(sample.meta, sample.extension, offset, size))
             self._keep(number, sample)
+
+    def _reject(self, number: int, row: RejectedRow) -> RejectRow:
+        self._num_pictures += bool(row.thumbnail)
+        return RejectRow(
+            task=number,
+            reason=row.reason,
+            detail=row.detail,
+            bin=row.bin,
+            count=row.count,
+            thumbnail=row.thumbnail if self._num_pictures <= MAX_REJECT_PICTURES else b"",
+        )
 
     def _keep(self, number: int, sample: MadeSample) -> None:
         meta = sample.meta
@@ -119,7 +131,7 @@ class BucketMaker:
         )
         if sample.raw_thumbnail:
             exhibit = Exhibit(
-                key=meta.key, caption=_caption(meta), raw=sample.raw_thumbnail, packed=sample.packed_thumbnail
+                key=meta.key, caption=caption(meta), raw=sample.raw_thumbnail, packed=sample.packed_thumbnail
             )
             self._exhibits.append(exhibit)
 
@@ -148,14 +160,3 @@ class BucketMaker:
         for held in self._held:
             self._spool.seek(held.offset)
             yield EncodedSample(held.meta, self._spool.read(held.size), held.extension)
-
-
-def _caption(meta: SampleMeta) -> str:
-    """A sample in a few words, without a name of a file or person."""
-    label = meta.labels.get("class") or ", ".join(
-        sorted(name for name, value in meta.labels.get("findings", {}).items() if value == 1)
-    )
-    steps = " ".join(meta.steps)
-    return " · ".join(
-        text for text in (label, f"{meta.width} x {meta.height}", f"{meta.source_bits} bit", steps) if text
-    )

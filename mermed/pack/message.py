@@ -17,6 +17,7 @@ def encode_message(step: Outcome | Finished) -> Iterator[bytes]:
         yield canonical_json({"inputs": step.num_inputs})
     elif isinstance(step, RejectedRow):
         yield canonical_json({"reason": step.reason, "detail": step.detail, "bin": step.bin, "count": step.count})
+        yield step.thumbnail
     else:
         yield canonical_json(
             {
@@ -37,7 +38,7 @@ def decode_message(header: bytes, receive: Callable[[], bytes], task: Task) -> O
     if "inputs" in content:
         return Finished(content["inputs"])
     if "reason" in content:
-        return RejectedRow(place=task.image.place, **content)
+        return RejectedRow(place=task.image.place, thumbnail=receive(), **content)
     encoded, image, raw_thumbnail, packed_thumbnail = (receive() for _ in range(4))
     meta = SampleMeta.decode(encoded, image)
     if meta.key != frame_key(task.key, meta.frame):

@@ -1,7 +1,7 @@
 """Publishing: buckets to a collection: duplicates left out, shards numbered, accounts closed, manifest last."""
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,16 +10,18 @@ from typing import Any
 from mermed.contract import MANIFEST_NAME, EncodedSample, Manifest, ShardRow
 from mermed.errors import SampleError
 from mermed.pack.accounts import Accounts
-from mermed.pack.bucket import Bucket, Source
+from mermed.pack.bucket import Bucket
 from mermed.pack.depot import Depot
 from mermed.pack.duplicates import Drop, find_drops
 from mermed.pack.ledger import FOLDER, Ledger
 from mermed.pack.listing import Listing
-from mermed.pack.moments import MomentTable
 from mermed.pack.options import PackOptions
 from mermed.pack.parts import write_parts
 from mermed.pack.placement import Placement
+from mermed.pack.report import render_report
+from mermed.pack.report_data import ReportData
 from mermed.pack.shard_file import ShardFile
+from mermed.pack.tally import Tally
 from mermed.tar import parse_index, read_sample
 
 
@@ -89,15 +91,11 @@ class Publisher:
         rows = self._number()
         with Accounts(workroom) as accounts:
             num_inputs = accounts.add_listing(listing.rejected)
-            classes: defaultdict[str, dict[str, set[str]]] = defaultdict(lambda: {"class": set(), "findings": set()})
-            moments: defaultdict[str, MomentTable] = defaultdict(MomentTable)
-            tools: defaultdict[str, set[str]] = defaultdict(set)
+            tally = Tally()
             for bucket, ledger in self.ledgers():
                 num_inputs += ledger.num_inputs
                 accounts.add_bucket(bucket, ledger, drops)
-                _measure(bucket.source, ledger, drops, classes, moments)
-                for name, version in ledger.tool.items():
-                    tools[name].add(version)
+                tally.add(bucket, ledger, drops)
             totals = accounts.totals(num_inputs)
             self._placement.arrange({row.sha256: row.name for row in rows})
             accounts.publish(self._depot)
@@ -105,15 +103,20 @@ class Publisher:
                 raise _nothing_packed(accounts, self._depot)
             manifest = Manifest(
                 shards=tuple(sorted(rows, key=lambda row: row.name)),
-                labels={name: _label_space(found) for name, found in sorted(classes.items())},
+                labels=tally.labels,
                 recipes=dict(recipes),
-                stats={modality: table.summary() for modality, table in sorted(moments.items())},
+                stats=tally.stats,
                 totals=totals,
-                tool={name: " ".join(sorted(versions)) for name, versions in sorted(tools.items())},
+                tool=tally.tool,
             )
+            self._write_pages(tally.report(manifest, accounts.reasons, listing, self._options))
             self._depot.write(MANIFEST_NAME, manifest.encode())
             self._placement.end()
         return Published(manifest=manifest, reasons=accounts.reasons)
+
+    def _write_pages(self, data: ReportData) -> None:
+        """The pages for people and other tools that lie beside the shards."""
+        self._depot.write("report.html", render_report(data).encode("utf-8", "backslashreplace"))
 
     def _number(self) -> list[ShardRow]:
         """A row for every shard: numbered per modality and split, over datasets, buckets and parts in order."""
@@ -137,32 +140,6 @@ class Publisher:
                     )
                 )
         return rows
-
-
-def _measure(
-    source: Source,
-    ledger: Ledger,
-    drops: Mapping[str, Drop],
-    classes: defaultdict[str, dict[str, set[str]]],
-    moments: defaultdict[str, MomentTable],
-) -> None:
-    """Add a bucket's samples to the label spaces, and to the statistics of their modality when they train."""
-    modality, dataset, split = source
-    for row in ledger.samples:
-        if row.key in drops:
-            continue
-        if row.labels:
-            found = classes[f"{modality}/{dataset}"]
-            found["class"] |= {row.labels["class"]} if "class" in row.labels else set()
-            found["findings"].update(row.labels.get("findings", ()))
-        if split == "train":
-            moments[modality].add(row.moments)
-
-
-def _label_space(found: Mapping[str, set[str]]) -> dict[str, Any]:
-    if found["findings"]:
-        return {"kind": "multi-label", "findings": sorted(found["findings"])}
-    return {"kind": "multi-class", "classes": sorted(found["class"])}
 
 
 def _nothing_packed(accounts: Accounts, depot: Depot) -> SampleError:

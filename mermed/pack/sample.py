@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ HISTOGRAM_BINS = 64
 class Task:
     """One input to make samples of: its row, its key, where it belongs, and how its file looked when it was listed.
 
-    `shows` asks for thumbnails, for the report.
+    `shows` asks for thumbnails of its samples for the report, `may_show` allows one where a picture is rejected.
     """
 
     image: ListedImage
@@ -42,6 +42,7 @@ class Task:
     size_bytes: int = 0
     mtime_ns: int = 0
     shows: bool = False
+    may_show: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +128,8 @@ def _make_sample(task: Task, raw: RawImage, options: PackOptions) -> Outcome:
     try:
         canonical = make_canonical(raw, source.modality, options, source.treatment)
     except RejectedInput as rejected:
-        return _reject(task, rejected.reason_slug, rejected.detail, rejected.bin)
+        row = _reject(task, rejected.reason_slug, rejected.detail, rejected.bin)
+        return replace(row, thumbnail=thumbnail(raw.pixels)) if task.may_show else row
     image, extension = encode_image(canonical.image, options.codec_of(source.modality))
     meta = _describe(task, raw, canonical)
     shown = to_display(canonical.image, meta)
