@@ -3,8 +3,6 @@
 Every rule looks at a copy of at most MAP_PX on its long side, and leaves an image whole when it is not sure.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,6 +22,12 @@ SOLID = 0.7
 """Share of its bounds that a solid part fills; a disc fills 0.785."""
 FULL_EDGE = 0.9
 """An edge of the image that is bright along more than this share of it is no border."""
+FAINT_TOP = 64
+MOST_FAINT = 0.01
+"""Share of an ultrasound image that may be faint (brighter than black, darker than FAINT_TOP) outside of its sector."""
+JOINED_SHARE = 0.15
+"""Parts of an ultrasound image with at least this share of the largest one's area belong to the scan."""
+LEAST_SIDE_PX = 32
 LEAST_GAIN = 0.03
 """A crop that takes away less than this of the image is not worth an edge."""
 LEAST_REGION_SHARE = 0.05
@@ -41,15 +45,17 @@ def find_crop(pixels: NDArray[np.uint8], modality: str, region: Box | None = Non
     if declared:
         return (declared, "region") if _gains(declared, pixels.shape) else None
     kind = KINDS.get(modality)
-    if kind is None or min(pixels.shape[:2]) < 16:
+    if kind is None or min(pixels.shape[:2]) < LEAST_SIDE_PX:
         return None
     step = -(-max(pixels.shape[:2]) // MAP_PX)
-    mask = _bright_map(pixels, step, BLACK[kind])
-    if _reaches_edges(mask):
+    cells = _cells(pixels, step)
+    if _reaches_edges(cells > BLACK[kind]):
         return None
-    found = _border(mask) if kind == "border" else _sector(mask)
-    box = found and _to_box(found, step, pixels.shape)
-    return (box, kind) if box and _gains(box, pixels.shape) else None
+    blob = _border(cells) if kind == "border" else _sector(cells)
+    if blob is None or not _is_plausible(blob, cells.size):
+        return None
+    box = _to_box(blob, step, pixels.shape)
+    return (box, kind) if _gains(box, pixels.shape) else None
 
 
 def _declared(region: Box, shape: tuple[int, ...]) -> Box | None:
@@ -66,12 +72,12 @@ def _gains(box: Box, shape: tuple[int, ...]) -> bool:
     return box[2] * box[3] <= (1 - LEAST_GAIN) * shape[0] * shape[1]
 
 
-def _bright_map(pixels: NDArray[Any], step: int, black: int) -> Mask:
-    """Where every `step`-th pixel is not black."""
+def _cells(pixels: NDArray[np.uint8], step: int) -> NDArray[np.uint8]:
+    """The brightest channel of every `step`-th pixel."""
     cells = pixels[step // 2 :: step, step // 2 :: step]
     if cells.ndim == 3:
-        cells = np.maximum(np.maximum(cells[..., 0], cells[..., 1]), cells[..., 2])
-    return cells > black
+        return np.maximum(np.maximum(cells[..., 0], cells[..., 1]), cells[..., 2])
+    return cells
 
 
 def _reaches_edges(mask: Mask) -> bool:
@@ -79,23 +85,52 @@ def _reaches_edges(mask: Mask) -> bool:
     return all(edge.mean() > FULL_EDGE for edge in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
 
 
-def _border(mask: Mask) -> Blob | None:
-    """The largest bright part: a disc on black, or what a dark frame leaves."""
-    blobs = find_blobs(grow(shrink(mask)))
-    return blobs[0] if blobs and _is_plausible(blobs[0], mask.size) else None
+def _border(cells: NDArray[np.uint8]) -> Blob | None:
+    """The largest bright part without its threads: a disc on black, or what a dark frame leaves."""
+    blobs = find_blobs(_open(cells > BLACK["border"], 1))
+    return blobs[0] if blobs else None
 
 
-def _sector(mask: Mask) -> Blob | None:
-    """The scan among text, scales and icons: the largest bright part, with other large ones joined to it."""
-    closed = shrink(shrink(grow(grow(mask))))
-    blobs = find_blobs(grow(shrink(closed)))
+def _sector(cells: NDArray[np.uint8]) -> Blob | None:
+    """The scan among text, scales and icons: the largest bright part, with other large ones joined to it.
+
+    Taking away threads takes away letters, and the depth of a scan that fades into the dark as well. Letters are
+    bright, so where something faint was lost, the scan is looked for again with less taken away.
+    """
+    bright = cells > BLACK["sector"]
+    found = _join_large(find_blobs(_open(_close(bright, 1), 2)))
+    if found is None:
+        return None
+    faint = bright & (cells < FAINT_TOP)
+    faint[found.top : found.bottom, found.left : found.right] = False
+    if np.count_nonzero(faint) <= MOST_FAINT * cells.size:
+        return found
+    return _join_large(find_blobs(_open(_close(bright, 2), 1)))
+
+
+def _join_large(blobs: list[Blob]) -> Blob | None:
+    """The largest part, joined with every other one of at least JOINED_SHARE of its area."""
     if not blobs:
         return None
     found = blobs[0]
     for blob in blobs[1:]:
-        if blob.area >= 0.15 * blobs[0].area:
+        if blob.area >= JOINED_SHARE * blobs[0].area:
             found = found.join(blob)
-    return found if _is_plausible(found, mask.size) else None
+    return found
+
+
+def _open(mask: Mask, times: int) -> Mask:
+    """Without what is thinner than 2 `times` + 1 cells."""
+    for change in (shrink,) * times + (grow,) * times:
+        mask = change(mask)
+    return mask
+
+
+def _close(mask: Mask, times: int) -> Mask:
+    """With gaps narrower than 2 `times` + 1 cells filled."""
+    for change in (grow,) * times + (shrink,) * times:
+        mask = change(mask)
+    return mask
 
 
 def _is_plausible(blob: Blob, size: int) -> bool:
