@@ -9,11 +9,12 @@ where nothing is wrong. Other samples, labels or pixels need a new format_versio
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from mermed.contract import FORMAT_VERSION, load_manifest
+from mermed.contract import FORMAT_VERSION, MANIFEST_NAME, load_manifest
 from mermed.pack.encode import decode_image
 from mermed.pack.identity import load_identity
 from mermed.pack.options import PackOptions
@@ -38,8 +39,10 @@ def build(folder: Path) -> None:
         make_phantoms(source, images_per_modality=IMAGES_PER_MODALITY, seed=1)
         identity, _ = load_identity(source / "salt")
         pack(source, folder, options=PackOptions(side_px=SIDE_PX), identity=identity)
-    for name in ("quarantine.csv", "excluded.csv", "duplicates.csv", "splits.csv"):
-        (folder / name).unlink()
+    shutil.rmtree(folder / "ledger")
+    for path in folder.glob("*.*"):
+        if path.name != MANIFEST_NAME:
+            path.unlink()
     (folder / EXPECTED_NAME).write_text(json.dumps(describe(folder), indent=1) + "\n", "ascii")
 
 

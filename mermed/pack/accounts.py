@@ -8,12 +8,13 @@ from typing import Any, Self, TextIO
 
 from mermed.errors import IntegrityError
 from mermed.pack.bucket import Bucket, Source
+from mermed.pack.croissant import SPLITS_NAME, SplitList
 from mermed.pack.depot import Depot
 from mermed.pack.duplicates import Drop, label_text
 from mermed.pack.ledger import Ledger, SampleRow
 from mermed.pack.listing import RejectedRow
 
-LIST_NAMES = ("quarantine.csv", "excluded.csv", "duplicates.csv", "splits.csv")
+LIST_NAMES = ("quarantine.csv", "excluded.csv", "duplicates.csv", SPLITS_NAME)
 _REASON_COLUMNS = ("file", "reason", "detail", "images")
 _SPLIT_COLUMNS = ("key", "split", "group", "modality", "dataset", "label", "pixels", "perceptual")
 
@@ -35,7 +36,7 @@ class Accounts:
             file = (workroom / name).open("w", encoding="utf-8", errors="surrogateescape", newline="")
             self._files[name] = file
             self._lists[name] = csv.writer(file, lineterminator="\n")
-            self._lists[name].writerow(_SPLIT_COLUMNS if name == "splits.csv" else _REASON_COLUMNS)
+            self._lists[name].writerow(_SPLIT_COLUMNS if name == SPLITS_NAME else _REASON_COLUMNS)
 
     def __enter__(self) -> Self:
         return self
@@ -74,7 +75,7 @@ class Accounts:
         self.num_packed += 1
         label = label_text(row.labels)
         values = (row.key, split, row.group, modality, dataset, label, row.pixel_digest, row.perceptual)
-        self._lists["splits.csv"].writerow(values)
+        self._lists[SPLITS_NAME].writerow(values)
 
     def count(self, bin: str) -> int:
         """Inputs in one bin so far: "quarantined", "excluded" or "duplicates"."""
@@ -93,8 +94,12 @@ class Accounts:
             )
         return totals
 
-    def publish(self, depot: Depot) -> None:
-        """Put the four lists beside the shards."""
-        for name, file in self._files.items():
+    def publish(self, depot: Depot) -> SplitList:
+        """Put the four lists beside the shards; returns what describes splits.csv."""
+        for file in self._files.values():
             file.close()
+        with (self._workroom / SPLITS_NAME).open("rb") as file:
+            splits = SplitList.of(file)
+        for name in LIST_NAMES:
             depot.take(self._workroom / name, name)
+        return splits

@@ -11,6 +11,8 @@ from mermed.contract import MANIFEST_NAME, EncodedSample, Manifest, ShardRow
 from mermed.errors import SampleError
 from mermed.pack.accounts import Accounts
 from mermed.pack.bucket import Bucket
+from mermed.pack.card import card_files
+from mermed.pack.croissant import SplitList
 from mermed.pack.depot import Depot
 from mermed.pack.duplicates import Drop, find_drops
 from mermed.pack.ledger import FOLDER, Ledger
@@ -98,7 +100,7 @@ class Publisher:
                 tally.add(bucket, ledger, drops)
             totals = accounts.totals(num_inputs)
             self._placement.arrange({row.sha256: row.name for row in rows})
-            accounts.publish(self._depot)
+            splits = accounts.publish(self._depot)
             if not rows:
                 raise _nothing_packed(accounts, self._depot)
             manifest = Manifest(
@@ -109,14 +111,16 @@ class Publisher:
                 totals=totals,
                 tool=tally.tool,
             )
-            self._write_pages(tally.report(manifest, accounts.reasons, listing, self._options))
+            self._write_pages(tally.report(manifest, accounts.reasons, listing, self._options), splits)
             self._depot.write(MANIFEST_NAME, manifest.encode())
             self._placement.end()
         return Published(manifest=manifest, reasons=accounts.reasons)
 
-    def _write_pages(self, data: ReportData) -> None:
+    def _write_pages(self, data: ReportData, splits: SplitList) -> None:
         """The pages for people and other tools that lie beside the shards."""
         self._depot.write("report.html", render_report(data).encode("utf-8", "backslashreplace"))
+        for name, content in card_files(data.manifest, data.cards, read=self._depot.read, splits=splits).items():
+            self._depot.write(name, content)
 
     def _number(self) -> list[ShardRow]:
         """A row for every shard: numbered per modality and split, over datasets, buckets and parts in order."""
