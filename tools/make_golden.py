@@ -20,7 +20,9 @@ from mermed.pack.identity import load_identity
 from mermed.pack.options import PackOptions
 from mermed.pack.packing import pack
 from mermed.pack.phantoms.source import make_phantoms
+from mermed.pack.plain import walk
 from mermed.pack.schema import contract_schema
+from mermed.pack.treating import treat
 from mermed.tar import check_shard
 
 SHARDS = Path(__file__).resolve().parent.parent / "shards"
@@ -38,7 +40,8 @@ def build(folder: Path) -> None:
         source = Path(temporary) / "phantoms"
         make_phantoms(source, images_per_modality=IMAGES_PER_MODALITY, seed=1)
         identity, _ = load_identity(source / "salt")
-        pack(source, folder, options=PackOptions(side_px=SIDE_PX), identity=identity)
+        listing = treat(walk(source), ["crop=none"])  # version 1 was packed before crops were known
+        pack(listing, folder, options=PackOptions(side_px=SIDE_PX), identity=identity)
     shutil.rmtree(folder / "ledger")
     for path in folder.glob("*.*"):
         if path.name != MANIFEST_NAME:

@@ -59,6 +59,7 @@ class Part(click.ParamType):
 @click.option(
     "--recipe", "recipes", multiple=True, metavar="NAME|FILE[=PATH]", help="Recipe of SRC, or of another path."
 )
+@click.option("--treat", "treatment", multiple=True, metavar="NAME=VALUE", help="Of every file; see docs/pack.md.")
 @click.option(
     "--workers", type=click.IntRange(min=0), help="Decoder processes; 0 works in one. [default: one per core]"
 )
@@ -86,6 +87,7 @@ def pack(
     source: Path | None,
     out: str,
     recipes: tuple[str, ...],
+    treatment: tuple[str, ...],
     workers: int | None,
     engine: str,
     ray_address: str | None,
@@ -110,12 +112,13 @@ def pack(
     from mermed.pack.identity import load_identity
     from mermed.pack.packing import PackPlan, Stopped, check_bad_share
     from mermed.pack.packing import pack as pack_collection
+    from mermed.pack.treating import treat
 
     options = _options(choices)
     identity, salt = load_identity(salt_file)
     if salt.is_new:
         shard_view.announce_salt(salt.path)
-    listing = _listing(source, recipes)
+    listing = treat(_listing(source, recipes), treatment)
     with _stop_request() as stop, shard_view.pack_progress() as watch:
         plan = PackPlan(
             part=part, rebuild=rebuild, prune=prune, bucket_size=BucketSize(shows=not no_thumbnails), stop=stop
