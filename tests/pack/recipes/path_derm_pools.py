@@ -1,0 +1,5 @@
+"""Miniatures of pathology and dermatology datasets and of the MedMNIST pools, from the modules beside this one."""
+
+import path_trees
+
+MINIATURES = {**path_trees.MINIATURES}
