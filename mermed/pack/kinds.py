@@ -1,10 +1,12 @@
 """Kinds: what a raster container really holds: one image, a moving picture, a stack of pages, or a slide."""
 
+import os
 import struct
 from typing import BinaryIO
 
 from PIL import Image, TiffImagePlugin
 
+from mermed.pack.raw import RejectedInput
 from mermed.pack.sniff import Family
 
 _PNG_MARK = b"\x89PNG\r\n\x1a\n"
@@ -86,3 +88,29 @@ def _is_pyramid(tags: TiffImagePlugin.ImageFileDirectory_v2, header: bytes, stre
 def _next(tags: TiffImagePlugin.ImageFileDirectory_v2) -> int:
     """Where the next directory starts; 0 after the last."""
     return int(tags.next or 0)
+
+
+def count_pages(stream: BinaryIO, most: int) -> int:
+    """The directories of a TIFF, by walking their chain; raises RejectedInput for a ring, or more than `most`."""
+    stream.seek(0)
+    header = stream.read(16)
+    order, is_big = "<" if header[:2] == b"II" else ">", b"+" in header[2:4]
+    count_kind, entry_bytes, next_kind = ("Q", 20, "Q") if is_big else ("H", 12, "L")
+    (at,) = struct.unpack_from(order + next_kind, header, 8 if is_big else 4)
+    seen: set[int] = set()
+    while at:
+        if at in seen or len(seen) >= most:
+            raise RejectedInput("limits", f"the directories of the TIFF form a ring, or are more than {most}")
+        seen.add(at)
+        stream.seek(at)
+        (entries,) = struct.unpack(order + count_kind, _exactly(stream, struct.calcsize(order + count_kind)))
+        stream.seek(entries * entry_bytes, os.SEEK_CUR)
+        (at,) = struct.unpack(order + next_kind, _exactly(stream, struct.calcsize(order + next_kind)))
+    return len(seen)
+
+
+def _exactly(stream: BinaryIO, size: int) -> bytes:
+    content = stream.read(size)
+    if len(content) < size:
+        raise EOFError("the TIFF ends inside a directory")
+    return content

@@ -21,6 +21,10 @@ _READERS = {
     "dicom": "dicom",
     "raster": "raster",
     "nifti": "nifti",
+    "oct": "oct",
+    "video": "video",
+    "animation": "animation",
+    "stack": "stack",
 }
 """Family to the module below `mermed.pack.readers` whose `read(file, bounds, treatment)` gives the frames."""
 # Some formats have no mark at their start, or the mark of another one; their name is all there is.
