@@ -48,6 +48,7 @@ class Images:
     include: tuple[str, ...]
     exclude: tuple[Exclude, ...] = ()
     path: tuple[str, ...] = ()
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +111,14 @@ class Labels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Groups:
-    """What must never be divided between splits: templates for the patient and for a lesion, volume or pair."""
+    """What must never be divided between splits: templates for the patient and for a lesion, volume or pair.
+
+    `pair` are templates that name the members of one group in any order, such as an eye and its fellow.
+    """
 
     patient: str = ""
     group: str = ""
+    pair: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,10 +196,14 @@ class Recipe:
 def load_recipe(path: Path) -> Recipe:
     """Read one recipe file; raises ConfigError naming the file and the key, with the nearest known key."""
     path = Path(path)
-    where = {"recipe": path.name}
     if not path.is_file():
         raise ConfigError("the recipe is not there", where={"file": path}, next_step="mermed-shard recipes")
-    content = path.read_bytes()
+    return read_recipe(path.read_bytes(), path.name)
+
+
+def read_recipe(content: bytes, name: str) -> Recipe:
+    """Read the TOML of a recipe; `name` stands for it in errors, which are those of `load_recipe`."""
+    where = {"recipe": name}
     try:
         if len(content) > MAX_RECIPE_BYTES:
             raise ConfigError("the recipe is too large to be one", expected=f"{MAX_RECIPE_BYTES} bytes at most")

@@ -79,7 +79,7 @@ def load_table(recipe: Recipe, number: int, files: tuple[FoundFile, ...]) -> Loa
 def read_column(found: FoundFile, name: str) -> list[str]:
     """The texts of one column, row by row; raises ConfigError when it is not there."""
     place: dict[str, object] = {"file": found.file}
-    rows = _cells(found, Table(file=(), key="", match=""), place)
+    rows = read_cells(found, Table(file=(), key="", match=""), place)
     header = [cell.strip() for cell in next(rows, (0, []))[1]]
     if name not in header:
         raise ConfigError(
@@ -106,7 +106,7 @@ class _RowReader:
         stem = base_fields(found.view.removesuffix(".gz"))["stem"]
         width, columns = len(self.rule.columns), self.choose_columns(self.rule.columns, place)
         number = -1
-        for line, cells in _cells(found, self.rule, place):
+        for line, cells in read_cells(found, self.rule, place):
             if not width:
                 width = len(cells)
                 header = [name.strip() or f"#{n}" for n, name in enumerate(cells, 1)]
@@ -201,7 +201,7 @@ class _RowReader:
             self.loaded.rows[key].values = {name: count.most_common(1)[0][0] for name, count in counts.items()}
 
 
-def _cells(found: FoundFile, rule: Table, place: dict[str, object]) -> Iterator[tuple[int, list[str]]]:
+def read_cells(found: FoundFile, rule: Table, place: dict[str, object]) -> Iterator[tuple[int, list[str]]]:
     """The cells of every line that is not blank, with its number; raises ConfigError for what cannot be read."""
     content = _content(found, place)
     if found.view.lower().endswith(_WORKBOOK):

@@ -2,6 +2,8 @@
 
 import os
 import stat
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +41,7 @@ class Walk:
 class _Walker:
     root: Path
     name: str
+    glance: int = 0
     files: list[FoundFile] = field(default_factory=list)
     rejected: list[RejectedRow] = field(default_factory=list)
 
@@ -51,10 +54,19 @@ class _Walker:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
             return self.reject(file, "unreadable", type(error).__name__)
-        for entry in entries:
+        for entry in self.first_of_each(entries) if self.glance else entries:
             if not entry.name.startswith(".") and entry.name not in _IGNORED:
                 self.take(entry, file + entry.name, view + plain(entry.name), (*above, real))
         return None
+
+    def first_of_each(self, entries: "list[os.DirEntry[str]]") -> "Iterator[os.DirEntry[str]]":
+        """The first folders, and the first files of every suffix: enough to tell what a large folder is."""
+        counts: Counter[str] = Counter()
+        for entry in entries:
+            kind = "/" if entry.is_dir() else os.path.splitext(entry.name)[1].lower()
+            counts[kind] += 1
+            if counts[kind] <= self.glance:
+                yield entry
 
     def take(self, entry: "os.DirEntry[str]", file: str, view: str, above: tuple[str, ...]) -> None:
         if len(view) > MAX_TEXT:
@@ -98,8 +110,10 @@ class _Walker:
         self.rejected.append(RejectedRow(place=f"{self.name}/{file}", reason=reason, detail=detail, bin=bin))
 
 
-def walk_files(root: Path, name: str) -> Walk:
+def walk_files(root: Path, name: str, *, glance: int = 0) -> Walk:
     """Find every file below `root`; `name` begins the places of what is rejected.
+
+    With `glance`, only that many folders, and files of one suffix, of every folder.
 
     Hidden files are passed over. Links out of the root, loops of links, pipes and devices are rejected unopened.
     Raises ConfigError when `root` is no folder.
@@ -107,7 +121,7 @@ def walk_files(root: Path, name: str) -> Walk:
     root = Path(root)
     if not root.is_dir():
         raise ConfigError("the dataset's root is not a folder", where={"recipe": name, "folder": root})
-    walker = _Walker(Path(os.path.realpath(root)), name)
+    walker = _Walker(Path(os.path.realpath(root)), name, glance)
     walker.walk(root, "", "", ())
     return Walk(tuple(sorted(walker.files, key=lambda found: found.file)), tuple(walker.rejected))
 
