@@ -203,9 +203,6 @@ def test_a_large_jpeg_is_decoded_at_a_part_of_its_size_and_looks_the_same(tmp_pa
         (bytes(range(200, 256)) * 10, ("quarantined", "not_an_image")),
         (b"MZ" + bytes(126) + b"DICM" + bytes(100), ("quarantined", "preamble_exec")),
         (b"\x7fELF" + bytes(200), ("quarantined", "preamble_exec")),
-        (b"RIFF\0\0\0\0AVI LIST" + bytes(100), ("excluded", "video")),
-        (b"\0\0\0\x20ftypisom" + bytes(100), ("excluded", "video")),
-        (b"\0\0\x01\xba" + bytes(100), ("excluded", "video")),
         (b"\0\0\0\x20ftypheic" + bytes(100), ("quarantined", "not_an_image")),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n", ("quarantined", "not_an_image")),
     ],
@@ -213,11 +210,6 @@ def test_a_large_jpeg_is_decoded_at_a_part_of_its_size_and_looks_the_same(tmp_pa
 def test_what_is_no_image_is_named(content, expected, tmp_path):
     (tmp_path / "x.jpg").write_bytes(content)
     assert reason_of(tmp_path / "x.jpg") == expected
-
-
-def test_a_video_without_a_mark_is_known_by_its_name(tmp_path):
-    (tmp_path / "x.mov").write_bytes(bytes(range(128, 256)) * 4)
-    assert reason_of(tmp_path / "x.mov") == ("excluded", "video")
 
 
 def test_a_missing_file_a_folder_and_a_pipe_are_told_apart(tmp_path):

@@ -21,6 +21,7 @@ _PHOTOMETRIC = 262
 _WHITE_IS_ZERO = 0
 _ORIENTATION = 274
 _TURNED = range(2, 9)
+_REDUCED = ("JPEG", "MPO")
 LEAST_TOP = 32
 """A 16-bit colour picture whose brightest value is below this after its low byte was dropped used that byte only."""
 
@@ -84,7 +85,7 @@ def _check_single(image: Image.Image) -> None:
 
 def _reduce_jpeg(image: Image.Image, bounds: Bounds) -> None:
     """Let libjpeg decode a large JPEG at 1/2, 1/4 or 1/8: it averages among frequencies, at a part of the cost."""
-    if image.format in ("JPEG", "MPO") and min(image.size) >= 2 * bounds.least_side_px:
+    if image.format in _REDUCED and min(image.size) >= 2 * bounds.least_side_px:
         share = bounds.least_side_px / min(image.size)
         image.draft(None, tuple(int(side * share) for side in image.size))  # type: ignore[arg-type]
 
@@ -95,14 +96,15 @@ def to_raw(image: Image.Image, *, source_size: tuple[int, int] | None = None) ->
     `source_size` is the (width, height) of the file where `image` is decoded reduced.
     """
     bits = _source_bits(image)
+    # Asked for before the pixels are: Pillow turns a TIFF upright as it loads it, and drops the tag.
+    notes = ("upright",) if image.getexif().get(_ORIENTATION, 1) in _TURNED else ()
     image.load()
     inverted = _is_wide_white_zero(image)
-    notes, source_shape = (), None
-    if source_size and source_size != image.size:
-        notes, source_shape = ("reduce",), (source_size[1], source_size[0])
+    source_shape = None
+    if source_size and image.format in _REDUCED and source_size != image.size:
+        notes, source_shape = ("reduce", *notes), (source_size[1], source_size[0])
     if image.getexif().get(_ORIENTATION, 1) in _TURNED:
         width, image = image.width, ImageOps.exif_transpose(image)
-        notes = (*notes, "upright")
         if source_shape and width != image.width:
             source_shape = source_shape[1], source_shape[0]
     if image.mode in _WIDE_MODES:
