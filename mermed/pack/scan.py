@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mermed.pack.recipe import Recipe
-from mermed.pack.recipe_text import compile_globs
+from mermed.pack.recipe_text import compile_globs, compile_regex, find_fields
 from mermed.pack.recipe_walk import FoundFile, walk_files
 
 GLANCE = 200
@@ -90,16 +90,30 @@ def _narrow(recipe: Recipe, views: list[str], root: str) -> str:
     globs = [*_image_globs(recipe), *(glob for table in recipe.tables for glob in table.file)]
     if not all(glob.startswith("**/") for glob in (*globs, *recipe.fingerprint)):
         return root
-    compiled = compile_globs(globs)
-    read = [view[len(root) :] for view in views if view.startswith(root) and compiled.fullmatch(view[len(root) :])]
+    read = _read_by(recipe, [view[len(root) :] for view in views if view.startswith(root)])
     while read and len(tops := {view.partition("/")[0] for view in read}) == 1:
         inner = f"{root}{tops.pop()}/"
-        inside = [view[len(inner) :] for view in views if view.startswith(inner)]
+        inside = [view.partition("/")[2] for view in read]
+        all_inside = [view[len(inner) :] for view in views if view.startswith(inner)]
         patterns = [compile_globs([pattern]) for pattern in recipe.fingerprint]
-        if not all(any(pattern.fullmatch(view) for view in inside) for pattern in patterns):
+        shows = all(any(pattern.fullmatch(view) for view in all_inside) for pattern in patterns)
+        if not shows or len(_read_by(recipe, inside)) < len(read):
             break
-        root, read = inner, [view.partition("/")[2] for view in read]
+        root, read = inner, inside
     return root
+
+
+def _read_by(recipe: Recipe, views: list[str]) -> list[str]:
+    """The files that a recipe reads, of those below its root: images whose path fits, and tables."""
+    images = compile_globs(_image_globs(recipe))
+    tables = compile_globs([glob for table in recipe.tables for glob in table.file])
+    path = [compile_regex(pattern) for pattern in recipe.images.path] if recipe.images else []
+
+    def is_read(view: str) -> bool:
+        is_image = images.fullmatch(view) is not None and (not path or find_fields(path, view) is not None)
+        return is_image or tables.fullmatch(view) is not None
+
+    return [view for view in views if is_read(view)]
 
 
 def _real_folder(path: Path, files: Iterable[FoundFile], root: str) -> Path | None:

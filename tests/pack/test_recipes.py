@@ -1,33 +1,17 @@
 """Every shipped recipe lists a miniature of its dataset, with the real layout, names and label files, as it should."""
 
-import importlib.util
 import re
 from operator import attrgetter
-from pathlib import Path
 
 import pytest
+from collected import MINIATURES
 
 from mermed.pack.recipe_list import list_recipe
 from mermed.pack.recipe_shelf import find_recipe, recipe_folder
 
-FAMILIES = ("cxr_ct", "cfp_oct_us", "path_derm_pools")
 BULLETS = [
     "Licence", "Access", "Citation", "Counts", "Labels", "Split", "Patients", "Layout", "Flaws", "Used by",
 ]  # fmt: skip
-FOLDER = Path(__file__).parent / "recipes"
-
-
-def _miniatures():
-    found = {}
-    for family in FAMILIES:
-        path = FOLDER / f"{family}.py"
-        if path.exists():
-            spec = importlib.util.spec_from_file_location(f"miniatures_{family}", path)
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-            assert not set(found) & set(module.MINIATURES), "two families make one tree"
-            found |= module.MINIATURES
-    return found
 
 
 def _value(image, key):
@@ -36,7 +20,6 @@ def _value(image, key):
     return attrgetter(key)(image)
 
 
-MINIATURES = _miniatures()
 NAMES = sorted(path.stem for path in recipe_folder().glob("*.toml"))
 
 

@@ -1,0 +1,145 @@
+"""Scan tables: which table names the images of an unknown dataset, and which of its columns mean what."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from mermed.errors import ConfigError
+from mermed.pack.recipe import Table
+from mermed.pack.recipe_tables import read_cells
+from mermed.pack.recipe_text import Template
+from mermed.pack.recipe_walk import FoundFile, base_fields
+from mermed.pack.scan_guess import SPLIT_WORDS
+
+TABLE_SUFFIXES = {"csv", "tsv", "txt", "csv.gz", "xlsx"}
+LEAST_COVERAGE = 0.5
+"""Least share of the images that a table's column must name."""
+_MATCHES = ("{file}", "{folder}/{name}", "{name}", "{stem}", "{folder}")
+_LABEL_WORDS = re.compile(
+    r"(?i)^(?:.*[ _])?(?:labels?|class(?:es)?|dx|diagnos\w*|target|category|finding|grade|level|pathology|type)$"
+)
+_PATIENT_WORDS = re.compile(
+    r"(?i)^(?:patient|subject|person|pid|patient[ _]?(?:id|index|num\w*)|subject[ _]?id|patientid)$"
+)
+_GROUP_WORDS = re.compile(
+    r"(?i)^(?:group|lesion|volume|video|stud(?:y|ies)|exam|series|slide)[ _]?(?:id|uid|index|name)?$"
+)
+_SPLIT_COLUMN = re.compile(r"(?i)^(?:split|set|fold|partition|subset|usage)$")
+_BINARY = {"0", "1", "0.0", "1.0"}
+_THREE_VALUED = {*_BINARY, "", "-1", "-1.0"}
+
+
+@dataclass(frozen=True, slots=True)
+class TableGuess:
+    """A table whose column `key` names images by `match`, and the columns that look like something."""
+
+    file: str
+    key: str
+    match: str
+    coverage: float
+    encoding: str = "utf-8"
+    label: str = ""
+    one_hot: tuple[str, ...] = ()
+    findings: tuple[str, ...] = ()
+    patient: str = ""
+    group: str = ""
+    split: str = ""
+    split_map: dict[str, str] = field(default_factory=dict)
+
+
+def guess_tables(files: Sequence[FoundFile], images: Sequence[FoundFile]) -> list[TableGuess]:
+    """Every table that names at least half of the images, the best first."""
+    known = {match: {Template(match).fill(base_fields(image.view)) for image in images} for match in _MATCHES}
+    guesses = []
+    for found in files:
+        if base_fields(found.view)["suffix"].lower() in TABLE_SUFFIXES:
+            guesses += [
+                guess
+                for header, rows, encoding in _read(found)
+                if (guess := _guess(found, header, rows, encoding, known))
+            ]
+    return sorted(
+        guesses, key=lambda guess: (-guess.coverage, not (guess.label or guess.findings or guess.one_hot), guess.file)
+    )
+
+
+def _read(found: FoundFile) -> Iterator[tuple[list[str], list[list[str]], str]]:
+    """The header and rows of a table that can be read as one, with the encoding that worked; nothing otherwise."""
+    for encoding in ("utf-8", "latin-1"):
+        try:
+            rule = Table(file=("",), key="{a}", match="{a}", encoding=encoding)
+            cells = [[cell.strip() for cell in row] for _, row in read_cells(found, rule, {})]
+        except ConfigError:
+            continue
+        if len(cells) > 1 and len(cells[0]) > 1 and all(len(row) <= len(cells[0]) for row in cells):
+            width = len(cells[0])
+            header = [name or f"#{n}" for n, name in enumerate(cells[0], 1)]
+            yield header, [[*row, *[""] * (width - len(row))] for row in cells[1:]], encoding
+        return
+
+
+def _guess(
+    found: FoundFile, header: list[str], rows: list[list[str]], encoding: str, known: dict[str, set[str]]
+) -> TableGuess | None:
+    columns = {name: [row[n] for row in rows] for n, name in enumerate(header) if not re.search(r"[{}|]", name)}
+    best = (0.0, "", "")
+    for name, values in columns.items():
+        for match in _MATCHES:
+            for key in (f"{{{name}}}", f"{{{name}|stem}}", f"{{{name}|name}}"):
+                filled = {Template(key).fill({name: value}) for value in set(values)}
+                coverage = len((filled - {""}) & known[match]) / max(len(known[match]), 1)
+                if coverage > best[0]:
+                    best = (coverage, key, match)
+    coverage, key, match = best
+    if coverage < LEAST_COVERAGE:
+        return None
+    named = Template(key).names[0]
+    others = {name: values for name, values in columns.items() if name != named}
+    patient = next((name for name in others if _PATIENT_WORDS.match(name)), "")
+    group = next((name for name in others if _GROUP_WORDS.match(name)), "")
+    split = next((name for name in others if _is_split(name, others[name])), "")
+    rest = {name: values for name, values in others.items() if name not in (patient, group, split)}
+    label = _label(rest)
+    one_hot, findings = ((), ()) if label else _marks(rest)
+    return TableGuess(
+        found.view,
+        key,
+        match,
+        coverage,
+        encoding=encoding,
+        label=label,
+        one_hot=one_hot,
+        findings=findings,
+        patient=patient,
+        group=group,
+        split=split,
+        split_map={value: SPLIT_WORDS.get(value.lower(), "") for value in sorted(set(others.get(split, ())))},
+    )
+
+
+def _is_split(name: str, values: list[str]) -> bool:
+    words = {value.lower() for value in values if value}
+    return bool(words) and (words <= set(SPLIT_WORDS) or (bool(_SPLIT_COLUMN.match(name)) and len(words) <= 20))
+
+
+def _label(columns: dict[str, list[str]]) -> str:
+    """The column that looks most like a class: few values that recur, preferably under a fitting name."""
+    counts = {name: Counter(value for value in values if value) for name, values in columns.items()}
+    fitting = [n for n, c in counts.items() if 2 <= len(c) <= 100 and sum(c.values()) >= 2 * len(c)]
+    named = [name for name in fitting if _LABEL_WORDS.match(name)]
+    wordy = [name for name in fitting if not all(re.fullmatch(r"-?[\d.]*", value) for value in counts[name])]
+    marks = [name for name, values in columns.items() if set(values) <= _THREE_VALUED]
+    if named:
+        return min(named, key=lambda name: (len(counts[name]), name))
+    return min(wordy, key=lambda name: (len(counts[name]), name), default="") if len(marks) < 3 else ""
+
+
+def _marks(columns: dict[str, list[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Columns of marks as (one_hot, findings): one_hot when no row has two."""
+    names = [name for name, values in columns.items() if set(values) <= _THREE_VALUED and set(values) & {"1", "1.0"}]
+    if len(names) < 2:
+        return (), ()
+    is_binary = all(set(columns[name]) <= _BINARY for name in names)
+    sums = [sum(float(value or 0) for value in row) for row in zip(*(columns[name] for name in names), strict=True)]
+    return (tuple(names), ()) if is_binary and max(sums) <= 1 else ((), tuple(names))
