@@ -125,7 +125,7 @@ class Groups:
 class Split:
     """The split a dataset ships: a template, its values in our words, and what to do where one group has several."""
 
-    field_: str = ""
+    field_: tuple[str, ...] = ()
     map: dict[str, str] = field(default_factory=dict)
     conflict: Literal["refuse", "hold_out"] = "refuse"
 

@@ -7,14 +7,14 @@ from mermed.contract import SPLITS
 from mermed.errors import ConfigError
 from mermed.pack.listing import ListedImage
 from mermed.pack.recipe import Split
-from mermed.pack.recipe_text import Template
+from mermed.pack.recipe_text import FirstTemplate
 
 
 class SplitRule:
     """Maps the fields of an image to train, val, test, or "" where the split is to be drawn."""
 
     def __init__(self, rule: Split) -> None:
-        self.field = Template(rule.field_)
+        self.field = FirstTemplate(rule.field_)
         self.map = {**{name: name for name in (*SPLITS, "")}, **rule.map}
         wrong = sorted({split for split in rule.map.values() if split not in (*SPLITS, "")})
         if wrong:

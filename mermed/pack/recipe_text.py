@@ -126,6 +126,22 @@ class Template:
                 )
 
 
+class FirstTemplate:
+    """Several templates of which the first with a value counts."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._templates = [Template(text) for text in texts]
+
+    def fill(self, values: Mapping[str, str]) -> str:
+        """The text of the first template that is not empty, or ""."""
+        return next((text for template in self._templates if (text := template.fill(values))), "")
+
+    def check(self, known: Collection[str], key: str) -> None:
+        """Raise ConfigError when a field of any template is not among `known`."""
+        for template in self._templates:
+            template.check(known, key)
+
+
 def _filter(name: str, text: str) -> Callable[[str], str]:
     if name.startswith("pad") and name[3:].isdigit() and int(name[3:]) <= 64:
         width = int(name[3:])

@@ -177,3 +177,15 @@ def test_the_first_class_template_with_a_value_counts(tmp_path):
     assert {image.file: image.labels.get("class") for image in listing.images} == {
         "normal_a.png": "normal", "test_b.png": None, "test_c.png": "tumour", "test_d.png": None,
     }  # fmt: skip
+
+
+def test_the_first_split_template_with_a_value_counts(tmp_path):
+    (tmp_path / "splits.csv").write_text("name,part\na.png,test\n")
+    for name in ("train/a.png", "train/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"no image")
+    text = """images = { include = "*/*.png" }
+    tables = [{ file = "splits.csv", key = "{name}", match = "{name}" }]
+    split = { field = ["{part}", "{folder}"] }"""
+    listing = list_recipe(tmp_path, recipe(text))
+    assert {image.file: image.split for image in listing.images} == {"train/a.png": "test", "train/b.png": "train"}
