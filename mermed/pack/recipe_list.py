@@ -133,6 +133,8 @@ class _Lister:
         self.modality = self.template("modality", recipe.modality, known)
         self.patient = self.template("groups.patient", recipe.groups.patient, known)
         self.group = self.template("groups.group", recipe.groups.group, known)
+        self.pair = [self.template("groups.pair", text, known) for text in recipe.groups.pair]
+        self.licence = self.template("images.licence", images.licence, known)
         self.split = SplitRule(recipe.split)
         self.split.field.check(known, "split.field")
 
@@ -187,12 +189,17 @@ class _Lister:
             member=found.raw.member,
             labels=self.labeller.label(fields, rows),
             patient_id=self.patient.fill(fields),
-            group_id=self.group.fill(fields),
+            group_id=self.group.fill(fields) or self.pair_of(fields),
             split=self.split.of(fields),
-            licence=recipe.card.licence[:80],
+            licence=(self.licence.fill(fields) or recipe.card.licence)[:80],
             namespace=recipe.namespace or recipe.name,
             treatment=self.treatment_of(fields),
         )
+
+    def pair_of(self, fields: dict[str, str]) -> str:
+        """One name for all members of a pair, whichever of them is asked; "" when the image has no partner."""
+        members = sorted({name for template in self.pair if (name := template.fill(fields))})
+        return " ".join(members) if len(members) > 1 else ""
 
     def treatment_of(self, fields: dict[str, str]) -> Treatment:
         for variant in self.recipe.variants:
