@@ -25,6 +25,7 @@ _READERS = {
     "video": "video",
     "animation": "animation",
     "stack": "stack",
+    "slide": "slide",
 }
 """Family to the module below `mermed.pack.readers` whose `read(file, bounds, treatment)` gives the frames."""
 # Some formats have no mark at their start, or the mark of another one; their name is all there is.
