@@ -5,18 +5,26 @@ import io
 import os
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from mermed.contract import DATASET_GRAMMAR, SLUG_GRAMMAR, SPLITS
 from mermed.errors import ConfigError
+from mermed.pack.archive import is_archive, read_contents, split_archive
+from mermed.pack.archive_kinds import Archive
 from mermed.pack.listing import ListedImage, Listing, RejectedRow
+from mermed.pack.raw import Bin, RejectedInput
 
 LABELS_NAME = "labels.csv"
 _REQUIRED = ("file", "label")
 _OPTIONAL = ("patient_id", "group_id", "split", "licence")
 _DELIMITERS = ",;\t"
 LICENCE_CHARACTERS = 80
+_NOT_NAMED = "no row of labels.csv names it"
+
+Unlisted = tuple[str, str, str, Bin]
+"""The file, reason, detail and bin of an input that no row names."""
 
 
 def walk(source: Path) -> Listing:
@@ -60,6 +68,7 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
     rows: dict[str, ListedImage] = {}
     rejected: list[RejectedRow] = []
     named: set[str] = set()
+    archives = _Archives(folder)
     root = os.path.realpath(source)
     top = f"{folder.parent.name}/{folder.name}"
     for values in read_rows(folder / LABELS_NAME, f"{modality}/{dataset}"):
@@ -69,12 +78,18 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
         if not _is_inside(root, folder, values["file"]):
             rejected.append(RejectedRow(place=place, reason="path_escape", detail="the row leads out of its dataset"))
             continue
+        try:
+            path, member = archives.locate(name)
+        except RejectedInput as error:
+            rejected.append(RejectedRow(place=place, reason=error.reason_slug, detail=error.detail, bin=error.bin))
+            continue
         image = ListedImage(
             modality=modality,
             dataset=dataset,
             file=name,
             place=f"{top}/{name}",
-            path=folder / name,
+            path=path,
+            member=member,
             labels={"class": values["label"]} if values["label"] else {},
             patient_id=values["patient_id"],
             group_id=values["group_id"],
@@ -90,7 +105,7 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
                     place=place, reason="listed_twice", detail=detail, bin="excluded" if same else "quarantined"
                 )
             )
-    rejected += _unlisted(folder, top, named)
+    rejected += _unlisted(folder, top, named, archives)
     return Listing(images=tuple(rows[file] for file in sorted(rows)), rejected=tuple(rejected))
 
 
@@ -102,15 +117,59 @@ def _is_inside(root: str, folder: Path, file: str) -> bool:
     return os.path.realpath(folder / file).startswith(root + os.sep)
 
 
-def _unlisted(folder: Path, top: str, listed: set[str]) -> Iterator[RejectedRow]:
-    """Every file of the dataset that no row names; hidden files are not counted."""
+class _Archives:
+    """The archives of a dataset that rows name a member of, each listed once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, Archive | RejectedInput] = {}
+
+    def locate(self, name: str) -> tuple[Path, str]:
+        """Where a row's file is read: its path and "", or an archive and the member in it; raises RejectedInput."""
+        archive, member = split_archive(name)
+        if not archive or not is_archive(self._folder / archive):
+            return self._folder / name, ""
+        if archive not in self._known:
+            try:
+                self._known[archive] = read_contents(self._folder / archive)
+            except RejectedInput as error:
+                self._known[archive] = error
+        known = self._known[archive]
+        if isinstance(known, RejectedInput):
+            raise known
+        return self._folder / archive, member
+
+    def unlisted(self, file: str, listed: set[str]) -> Iterable[Unlisted]:
+        """What no row names: the file itself, or, in an archive that has rows, the members without one.
+
+        An archive that cannot be listed is accounted for by its rows.
+        """
+        known = self._known.get(file)
+        if known is None:
+            return [(file, "not_listed", _NOT_NAMED, "excluded")]
+        if isinstance(known, RejectedInput):
+            return []
+        plain: Iterator[Unlisted] = (
+            (f"{file}/{name}", "not_listed", _NOT_NAMED, "excluded") for name in known.files if not _is_hidden(name)
+        )
+        others: Iterator[Unlisted] = (
+            (f"{file}/{bad.name}", bad.reason, bad.detail, "quarantined") for bad in known.rejected
+        )
+        return (row for row in chain(plain, others) if str(PurePosixPath(row[0])) not in listed)
+
+
+def _is_hidden(file: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(file).parts)
+
+
+def _unlisted(folder: Path, top: str, listed: set[str], archives: _Archives) -> Iterator[RejectedRow]:
+    """Every file of the dataset, and every member of an archive with rows, that no row names; hidden ones apart."""
     for path in sorted(folder.rglob("*")):
-        file = path.relative_to(folder)
-        is_hidden = any(part.startswith(".") for part in file.parts)
-        if is_hidden or file.as_posix() in listed or file.as_posix() == LABELS_NAME or path.is_dir():
+        file = path.relative_to(folder).as_posix()
+        if _is_hidden(file) or file in listed or file == LABELS_NAME or path.is_dir():
             continue
-        detail = "no row of labels.csv names it"
-        yield RejectedRow(place=f"{top}/{file.as_posix()}", reason="not_listed", detail=detail, bin="excluded")
+        for name, reason, detail, bin in archives.unlisted(file, listed):
+            yield RejectedRow(place=f"{top}/{name}", reason=reason, detail=detail, bin=bin)
 
 
 def read_rows(path: Path, dataset: str) -> Iterator[dict[str, str]]:

@@ -1,11 +1,15 @@
 """The plain layout: what a labels.csv may look like, and what must not get past it."""
 
 import os
+import zipfile
 
 import pytest
 
 from mermed.errors import ConfigError
 from mermed.pack.plain import read_rows, walk
+from mermed.pack.raw import Bounds, RawFile, RejectedInput
+from mermed.pack.reading import read_frames
+from mermed.pack.treatment import Treatment
 
 
 def reasons(listing):
@@ -91,6 +95,67 @@ def test_a_file_listed_twice_counts_once(write_source):
         ("excluded", "listed_twice"),
         ("quarantined", "listed_twice"),
     ]
+
+
+def zipped_source(write_source, tmp_path, rows, *, name="part1.zip"):
+    """A dataset with the archive `name` of three images, a hidden file and a link, and a plain image beside it."""
+    source = write_source([{"file": "plain.png", "label": "a"}], dataset="set")
+    folder = source / "us" / "set"
+    image = (folder / "plain.png").read_bytes()
+    link = zipfile.ZipInfo("link.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for member in ("a/1.png", "a/2.png", "3.png", ".DS_Store", link):
+            archive.writestr(member, image)
+    with (folder / "labels.csv").open("a", encoding="utf-8") as file:
+        file.writelines(f"{row},a\n" for row in rows)
+    return source
+
+
+def test_rows_may_name_members_of_an_archive(write_source, tmp_path):
+    listing = walk(zipped_source(write_source, tmp_path, ["part1.zip/a/1.png", "part1.zip/./3.png"]))
+    found = {image.file: (image.path.name, image.member) for image in listing.images}
+    assert found == {
+        "part1.zip/3.png": ("part1.zip", "3.png"),
+        "part1.zip/a/1.png": ("part1.zip", "a/1.png"),
+        "plain.png": ("plain.png", ""),
+    }
+    assert sorted((row.place, row.reason, row.bin) for row in listing.rejected) == [
+        ("us/set/part1.zip/a/2.png", "not_listed", "excluded"),
+        ("us/set/part1.zip/link.png", "not_a_file", "quarantined"),
+    ]
+
+
+def test_an_archive_of_no_row_is_one_file_that_is_not_listed(write_source, tmp_path):
+    listing = walk(zipped_source(write_source, tmp_path, []))
+    assert [(row.place, row.reason) for row in listing.rejected] == [("us/set/part1.zip", "not_listed")]
+
+
+def test_a_member_that_a_row_names_is_counted_once_whatever_is_wrong_with_it(write_source, tmp_path):
+    rows = ["part1.zip/link.png", "part1.zip/gone.png", "part1.zip/../plain.png"]
+    listing = walk(zipped_source(write_source, tmp_path, rows))
+    assert {image.file for image in listing.images} == {"plain.png", "part1.zip/link.png", "part1.zip/gone.png"}
+    reasons = sorted(row.reason for row in listing.rejected)
+    assert reasons == ["not_listed"] * 3 + ["path_escape"]
+    for member, reason in (("link.png", "not_a_file"), ("gone.png", "missing")):
+        (image,) = (image for image in listing.images if image.member == member)
+        with pytest.raises(RejectedInput) as caught:
+            list(read_frames(RawFile(image.path, image.member), Bounds(), Treatment()))
+        assert caught.value.reason_slug == reason
+
+
+def test_every_row_of_an_archive_that_cannot_be_listed_has_its_reason(write_source, tmp_path):
+    source = zipped_source(write_source, tmp_path, ["part1.zip/a/1.png", "part1.zip/a/2.png", "x.tar.gz/b.png"])
+    (source / "us/set/part1.zip").write_bytes(b"PK\x03\x04 nothing else")
+    (source / "us/set/x.tar.gz").write_bytes(b"\x1f\x8b\x08 nothing else")
+    listing = walk(source)
+    assert [image.file for image in listing.images] == ["plain.png"]
+    assert sorted(row.reason for row in listing.rejected) == ["compressed_tar", "corrupt", "corrupt"]
+
+
+def test_a_folder_named_like_an_archive_is_a_folder(write_source, tmp_path):
+    listing = walk(write_source([{"file": "part.zip/a.png", "label": "a"}]))
+    assert [(image.path.name, image.member) for image in listing.images] == [("a.png", "")]
 
 
 def test_names_of_folders_become_slugs_and_may_not_meet(write_source):
