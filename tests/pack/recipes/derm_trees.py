@@ -291,9 +291,9 @@ def _isic_collection(root, folder):
     return Expected(
         modality="derm",
         images={
-            files[0]: labelled("malignant", patient_id="IP_1", group_id="IL_1", split="test", namespace="isic"),
-            files[1]: labelled("benign", patient_id="IP_1", split="test"),
-            files[2]: {"labels": {}, "patient_id": "IP_2", "split": ""},
+            files[0]: labelled("malignant", patient_id="IP_1", group_id="IL_1", split="test", licence="CC-BY"),
+            files[1]: labelled("benign", patient_id="IP_1", split="test", namespace="isic"),
+            files[2]: {"labels": {}, "patient_id": "IP_2", "split": "", "licence": "CC-0"},
         },
     )
 

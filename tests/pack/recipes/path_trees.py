@@ -147,8 +147,18 @@ def lc25000(root):
         f"{folder}/lung_image_sets/lung_n/lungn1.jpeg": "lung_benign",
         f"{folder}/lung_image_sets/lung_scc/lungscc1.jpeg": "lung_squamous_cell_carcinoma",
     }
-    write_tiles(root, tiles)
-    return Expected(modality="path", images={file: labelled(name, split="") for file, name in tiles.items()})
+    twin = f"{folder}/lung_image_sets/lung_aca/lungaca20.jpeg"
+    write_tiles(root, [*tiles, twin])
+    rows = [[7, "./LC25000/lung_aca/lungaca1.jpeg"], [7, "./LC25000/lung_aca/lungaca20.jpeg"]]
+    write_table(root / "annotations/lung_aca/UNI/resize_only/final_clusters.csv", ["cluster_label", "img_path"], rows)
+    rows = [[7, "./LC25000/lung_n/lungn1.jpeg"]]
+    write_table(root / "annotations/lung_n/UNI/resize_only/final_clusters.csv", ["cluster_label", "img_path"], rows)
+    images = {file: labelled(name, split="") for file, name in tiles.items()}
+    images[twin] = labelled("lung_adenocarcinoma", group_id="lung_aca_7")
+    images[f"{folder}/lung_image_sets/lung_aca/lungaca1.jpeg"] |= {"group_id": "lung_aca_7"}
+    images[f"{folder}/lung_image_sets/lung_n/lungn1.jpeg"] |= {"group_id": "lung_n_7"}
+    images[f"{folder}/lung_image_sets/lung_scc/lungscc1.jpeg"] |= {"group_id": ""}
+    return Expected(modality="path", images=images)
 
 
 def mhist(root):
