@@ -48,13 +48,18 @@ def card_files(
     *,
     read: Callable[[str], bytes],
     splits: SplitList | None = None,
+    licences: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """The two files by name, for a collection in any place; `read` gets the content of one of its indices.
 
-    `cards` are [card] tables by dataset or modality/dataset.
+    `cards` are [card] tables by dataset or modality/dataset; `licences`, by modality/dataset, are what the samples
+    state, and count where no card has one.
     """
     sources = sorted({f"{row.modality}/{row.dataset}" for row in manifest.shards})
-    known = {source: cards.get(source) or cards.get(source.partition("/")[2], {}) for source in sources}
+    known = {source: dict(cards.get(source) or cards.get(source.partition("/")[2], {})) for source in sources}
+    for source, licence in (licences or {}).items():
+        if source in known and not known[source].get("licence"):
+            known[source]["licence"] = licence
     title = f"Medical images: {', '.join(manifest.modalities)}"
     description = _describe(manifest)
     front = _front_matter(manifest, known, title, read)

@@ -118,7 +118,9 @@ def _reason_parts(data: ReportData) -> list[str]:
 
 def _near_words(data: ReportData) -> str:
     exact = data.manifest.totals.get("duplicates", 0)
-    text = f"{exact:,} inputs were exact duplicates and are packed once."
+    text = (
+        f"{exact:,} inputs were exact duplicates and are packed once." if exact else "There were no exact duplicates."
+    )
     if data.near_duplicates is None:
         return f"{text} Near duplicates were not looked for: mermed-shard dedupe does."
     counts = ", ".join(f"{count:,} {modality}" for modality, count in sorted(data.near_duplicates.items()))

@@ -43,14 +43,25 @@ ADVICE = {
     "burned_in": "Its header says that text is burned into the pixels: check it for names before you allow it.",
     "blank": "Its pixels are all but equal: see if the source shows a picture there.",
     "range": "Its values lie outside of what its unit can mean: check its rescale, its sign and its offset.",
+    "wrong_depth": "Its pixels have fewer or more bits than its recipe says: check the recipe against the release.",
+    "looks_like_mask": "It has two grey levels only: if it is a picture nevertheless, allow it in its recipe.",
+    "name_limit": "Its path is too long: shorten the names of its folders.",
+    "symlink_loop": "A link leads back to a folder above it; nothing to do.",
+    "encrypted": "It needs a password: unpack it, or pack an archive without one.",
+    "compressed_tar": "A compressed archive cannot be read in place: unpack it, or pack it as a plain tar or zip.",
+    "needs_file": "Its format cannot be read inside of an archive: unpack it.",
+    "no_frames": "The film holds no pictures: see if it is sound only, or damaged.",
+    "no_mpp": "The slide does not say its microns per pixel: if you know them, state them in its recipe.",
+    "no_sidecar": "The folder that belongs to the slide is not beside it: copy it there.",
+    "slide_label": "It is the label or the overview of a slide, not its tissue; nothing to do.",
     "timeout": "Its decoder made nothing for too long and was stopped: look at it by hand.",
     "decoder_crash": "Its decoder broke, and was alone in doing so: look at it by hand, and report it to its makers.",
     "changed": "The file changed while it was read: pack again when nothing writes to the source.",
     "defect": "A defect of mermed stopped it: please report the detail, which holds nothing of the file.",
 }
-UNKNOWN = "The lists beside the shards name its files and the detail."
+UNKNOWN = "Its recipe leaves it out under this name; the card of the recipe tells why."
 
 
 def advice(reason: str) -> str:
-    """One sentence on `reason`; reasons that a recipe made up get a general one."""
+    """One sentence on `reason`; one that a recipe gives a name of its own is told so."""
     return ADVICE.get(reason, UNKNOWN)

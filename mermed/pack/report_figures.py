@@ -94,7 +94,9 @@ def _ribbon(left_y: float, right_y: float, thick: float) -> str:
 
 
 def _node(node: _Node, x: float, colour: str) -> str:
-    return f'<rect x="{x}" y="{node.top:.1f}" width="{BAR}" height="{max(node.height, 1):.1f}" fill="{colour}"/>'
+    if not node.height:
+        return ""
+    return f'<rect x="{x}" y="{node.top:.1f}" width="{BAR}" height="{node.height:.1f}" fill="{colour}"/>'
 
 
 def _label(node: _Node, x: float, anchor: str, name: str, number: str) -> str:

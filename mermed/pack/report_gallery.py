@@ -87,7 +87,9 @@ def reject_gallery(rejects: Sequence[Reject]) -> str:
     """Inputs that were not packed, every reason in turn, so that a rare one is seen too."""
     chosen = _in_turn(_merge(rejects))
     shown, found = (sum(reject.count for reject in group) for group in (chosen, rejects))
-    parts = [paragraph("File names stand in quarantine.csv, which stays with the site that packed.", "soft")]
+    parts = [
+        paragraph("File names stand in quarantine.csv and excluded.csv, which stay with the site that packed.", "soft")
+    ]
     if shown < found:
         parts.append(paragraph(f"{shown:,} of {found:,} are shown.", "soft"))
     return "\n".join([*parts, f'<div class="tiles one">{"".join(map(_reject, chosen))}</div>'])

@@ -118,6 +118,20 @@ def test_the_declared_types_are_exactly_those_of_a_sample(folder):
     assert [field["name"] for field in labels[1]["struct"]] == ["Pleural Effusion", "mass"]
 
 
+def test_a_licence_of_the_samples_counts_where_no_card_has_one(folder):
+    manifest, files = load_manifest(folder), {"us/one": "MIT", "ct/two": "MIT", "gone/x": "MIT"}
+    texts = [
+        card_files(manifest, cards, read=lambda name: (folder / name).read_bytes(), licences=files)[
+            "README.md"
+        ].decode()
+        for cards in ({}, CARDS)
+    ]
+    assert "| us/one | 8 | 1 | 1 | MIT |" in texts[0]
+    assert '- "mit"' in texts[0]
+    assert "| us/one | 8 | 1 | 1 | CC-BY-4.0 |" in texts[1]
+    assert "MIT" not in texts[1]
+
+
 def test_words_of_a_card_cannot_become_markup_or_break_its_table(folder):
     cards = {"one": {**CARDS["one"], "licence": "a | b\n# <script>", "flaws": ["*x*\n---\n"]}}
     write_card(load_manifest(folder), cards, folder)
