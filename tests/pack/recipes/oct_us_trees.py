@@ -15,12 +15,23 @@ def labelled(name, **more):
 
 def octdl(root):
     write_scans(root, ["AMD/amd_8555637_1.jpg", "AMD/amd_8025650_1.jpg", "AMD/amd_8025650_2.jpg", "NO/no_1_1.jpg"])
-    header = ["file_name", "disease", "subcategory", "condition", "patient_id", "eye", "sex", "year", "image_width"]
+    header = [
+        "file_name",
+        "disease",
+        "subcategory",
+        "condition",
+        "patient_id",
+        "eye",
+        "sex",
+        "year",
+        "image_width",
+        "image_hight",
+    ]
     rows = [
-        ["amd_8555637_1", "AMD", "early", "drusen", 8555637, 0, 0, 0, 881],
-        ["amd_8025650_1", "AMD", "late", "MNV", 8025650, 0, 0, 0, 882],
-        ["amd_8025650_2", "AMD", "late", "MNV", 8025650, "OS", "F", 1957, 733],
-        ["rvo_1188282_1", "RVO", "CRVO", "ME", 1188282, 0, 0, 0, 1095],
+        ["amd_8555637_1", "AMD", "early", "drusen", 8555637, 0, 0, 0, 881, 319],
+        ["amd_8025650_1", "AMD", "late", "MNV", 8025650, 0, 0, 0, 882, 322],
+        ["amd_8025650_2", "AMD", "late", "MNV", 8025650, "OS", "F", 1957, 733, 264],
+        ["rvo_1188282_1", "RVO", "CRVO", "ME", 1188282, 0, 0, 0, 1095, 409],
     ]
     write_table(root / "OCTDL_labels.csv", header, rows)
     return Expected(
@@ -110,8 +121,14 @@ def bus_bra(root):
     ]
     write_table(root / "BUSBRA" / "bus_data.csv", header, rows)
     for count in (5, 10):
-        folds = [[f"bus_{name}", c, label, fold] for name, (c, label, fold) in zip(names, truths, strict=True)]
-        write_table(root / "BUSBRA" / f"{count}-fold-cv.csv", ["ID", "Case", "Pathology", "kFold"], folds)
+        folds = [
+            [f"bus_{name}", label, fold, 1, 1, "NaN"] for name, (_, label, fold) in zip(names, truths, strict=True)
+        ]
+        write_table(
+            root / "BUSBRA" / f"{count}-fold-cv.csv",
+            ["ID", "Pathology", "kFold", "valid_1", "valid_2", "valid_3"],
+            folds,
+        )
     splits = {1: "train", 2: "train", 4: "val", 5: "test"}
     return Expected(
         modality="us",
