@@ -150,7 +150,7 @@ def _is_grey(pixels: NDArray[Any]) -> bool:
 
 def _is_mask(pixels: NDArray[Any]) -> bool:
     """True when every channel holds at most two levels, and one of them two; a few pixels usually settle it."""
-    if min(pixels.shape[:2]) < LEAST_MASK_SIDE_PX or not _has_two_levels(pixels[::16, ::16]):
+    if min(pixels.shape[:2]) < LEAST_MASK_SIDE_PX or not _has_two_levels(_probe(pixels, 16)):
         return False
     return _has_two_levels(pixels) and bool((pixels != pixels[0, 0]).any())
 
@@ -162,7 +162,12 @@ def _has_two_levels(pixels: NDArray[Any]) -> bool:
 
 def _is_blank(pixels: NDArray[Any]) -> bool:
     """True when no channel spreads by LEAST_SPREAD; a few pixels usually settle it."""
-    return all(grid.std((0, 1)).max() < LEAST_SPREAD for grid in (pixels[::4, ::4], pixels))
+    return _probe(pixels, 4).std() < LEAST_SPREAD and bool(pixels.std((0, 1)).max() < LEAST_SPREAD)
+
+
+def _probe(pixels: NDArray[Any], step: int) -> NDArray[Any]:
+    """Every `step`-th pixel, of the green channel where there is colour."""
+    return np.ascontiguousarray(pixels[::step, ::step] if pixels.ndim == 2 else pixels[::step, ::step, 1])
 
 
 def _spacing_of(raw: RawImage, whole: Pixels, pixels: Pixels) -> tuple[float, float] | None:

@@ -28,6 +28,11 @@ class Window:
 
     def curve(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Grey in [0, 1] of `values`."""
+        # A value far outside of a tiny window overflows to infinity, which is clipped like any other.
+        with np.errstate(over="ignore"):
+            return self._curve(values)
+
+    def _curve(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         if self.function == "SIGMOID":
             exponent = np.clip(-4.0 * (values - self.centre) / self.width, -700.0, 700.0)
             return 1.0 / (1.0 + np.exp(exponent))

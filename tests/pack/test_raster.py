@@ -112,6 +112,17 @@ def test_float_tiffs_keep_their_values_and_mark_nan(tmp_path):
     assert np.array_equal(raw.pixels[~raw.padding], values[~np.isnan(values)])
 
 
+def test_a_float_too_large_to_be_a_measurement_is_padding(tmp_path):
+    values = np.ones((6, 8), np.float32)
+    values[1, 1], values[2, 2], values[3, 3] = 3e38, -np.inf, -3e38
+    Image.fromarray(values).save(tmp_path / "x.tif")
+    (tmp_path / "y.tif").write_bytes(float64_tiff(values.astype(np.float64) ** 3))
+    for name in ("x.tif", "y.tif"):
+        raw = read_image(tmp_path / name, Bounds())
+        assert np.array_equal(np.argwhere(raw.padding), [[1, 1], [2, 2], [3, 3]])
+        assert np.array_equal(np.unique(raw.pixels), [0, 1])
+
+
 def float64_tiff(values, byte_order="<", compression=1):
     """A minimal TIFF of one strip of doubles, written by hand after the TIFF 6.0 text."""
     height, width = values.shape

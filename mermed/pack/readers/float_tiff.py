@@ -10,6 +10,8 @@ from mermed.pack.raw import Bounds, RawImage, RejectedInput, check_size
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _OFFSETS = 256, 257, 258, 259, 273
 _SAMPLES, _COUNTS, _SAMPLE_FORMAT, _SUB_IFDS = 277, 279, 339, 330
 _UNCOMPRESSED, _IEEE_FLOAT = 1, 3
+LARGEST = 1e30
+"""Values from here on, infinity and NaN mark what was not measured."""
 
 
 def read_float64_tiff(stream: BinaryIO, bounds: Bounds) -> RawImage:
@@ -33,7 +35,7 @@ def read_float64_tiff(stream: BinaryIO, bounds: Bounds) -> RawImage:
     if len(content) != width * height * 8:
         raise RejectedInput("truncated", f"{len(content)} bytes of pixels, {width * height * 8} expected")
     values = np.frombuffer(content, "<f8" if header[:2] == b"II" else ">f8").reshape(height, width)
-    missing = ~np.isfinite(values)
+    missing = ~(np.abs(values) < LARGEST)
     pixels = np.where(missing, 0.0, values)
     return RawImage(pixels=pixels, scale="stored", source_bits=64, padding=missing if missing.any() else None)
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from mermed.pack.archive import open_raw
 from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedInput, check_size
 from mermed.pack.readers.colour import to_colour
-from mermed.pack.readers.float_tiff import read_float64_tiff
+from mermed.pack.readers.float_tiff import LARGEST, read_float64_tiff
 from mermed.pack.readers.png_chunks import check_png
 from mermed.pack.treatment import Treatment
 
@@ -137,8 +137,8 @@ def _is_wide_white_zero(image: Image.Image) -> bool:
 
 
 def _finite(pixels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """The pixels with NaN and infinity marked as padding."""
+    """The pixels with NaN, infinity and what no instrument measures marked as padding."""
     if pixels.dtype.kind != "f":
         return pixels, None
-    missing = ~np.isfinite(pixels)
+    missing = ~(np.abs(pixels) < LARGEST)
     return (np.where(missing, 0, pixels), missing) if missing.any() else (pixels, None)
