@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -50,11 +51,13 @@ def test_packing_twice_and_with_any_number_of_hands_gives_equal_bytes_for_every_
 
 def test_the_accounts_of_the_phantoms_close_with_every_reason(collection, listed):
     totals = load_manifest(collection).totals
-    assert totals == {"inputs": 7 * 14 + 7, "packed": 7 * 14, "duplicates": 1, "excluded": 2, "quarantined": 4}
+    assert totals == {"inputs": 7 * 14 + 7, "packed": 7 * 14, "duplicates": 1, "excluded": 1, "quarantined": 5}
     reasons = Counter(
         row["reason"] for name in ("quarantine", "excluded") for row in listed(collection / f"{name}.csv")
     )
-    assert reasons == Counter(["missing", "not_an_image", "truncated", "empty", "not_listed", "video"])
+    # The beginning of a film cannot be opened by its reader, nor without it.
+    film = "corrupt" if find_spec("av") else "missing_extra"
+    assert reasons == Counter(["missing", "not_an_image", "truncated", "empty", "not_listed", film])
     assert [row["reason"] for row in listed(collection / "duplicates.csv")] == ["same_pixels"]
 
 

@@ -109,16 +109,6 @@ def test_colour_ultrasound_comes_out_as_rgb_with_a_black_surround(name, shape):
         ("dicom/ct_jpeg_process10_12_retired.dcm", ("quarantined", "no_decoder")),
         ("raster/cxr_truncated.jpg", ("quarantined", "truncated")),
         ("raster/empty.png", ("quarantined", "empty")),
-        ("raster/ct_multipage_uint16.tif", ("excluded", "multi_frame")),
-        ("slide/CMU-1-Small-Region.svs", ("excluded", "multi_frame")),
-        ("slide/pyramid_jpeg_tiled.tif", ("excluded", "multi_frame")),
-        ("video/us_lung.avi", ("excluded", "video")),
-        ("video/us_lung.gif", ("excluded", "video")),
-        ("video/us_lung.mp4", ("excluded", "video")),
-        ("video/us_lung.mpeg", ("excluded", "video")),
-        ("volume/ct_slice_hu_int16.nii.gz", ("excluded", "volume")),
-        ("volume/mr_small_bigendian.nii", ("excluded", "volume")),
-        ("volume/oct_spectralis_linescan.vol", ("excluded", "volume")),
     ],
 )
 def test_what_is_not_packed_is_named(name, expected):
