@@ -99,16 +99,16 @@ def many_files(count: int, folder: Path) -> tuple[float, float, float]:
 def _peak_mib(source: Path, out: Path) -> float:
     """Pack in a process of its own; its peak resident memory, its decoder processes not counted."""
     code = (
-        "import resource, sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[3])\nfrom bench_pack import ours\n"
+        "import re, sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[3])\nfrom bench_pack import ours\n"
         "if __name__ == '__main__':\n"
         f"    ours(Path(sys.argv[1]), Path(sys.argv[2]), {_cores()})\n"
-        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)\n"
+        "    print(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
     )
     with tempfile.NamedTemporaryFile("w", suffix=".py") as program:
         program.write(code)
         program.flush()
         command = [sys.executable, program.name, str(source), str(out), str(Path(__file__).parent)]
-        return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout) / 1024
 
 
 def _cores() -> int:

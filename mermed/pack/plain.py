@@ -69,13 +69,13 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
     rejected: list[RejectedRow] = []
     named: set[str] = set()
     archives = _Archives(folder)
-    root = os.path.realpath(source)
+    border = _Border(source, folder)
     top = f"{folder.parent.name}/{folder.name}"
     for values in read_rows(folder / LABELS_NAME, f"{modality}/{dataset}"):
         place = f"{top}/{values['file']}"
         name = str(PurePosixPath(values["file"]))
         named.add(name)
-        if not _is_inside(root, folder, values["file"]):
+        if not border.holds(values["file"]):
             rejected.append(RejectedRow(place=place, reason="path_escape", detail="the row leads out of its dataset"))
             continue
         try:
@@ -109,12 +109,23 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
     return Listing(images=tuple(rows[file] for file in sorted(rows)), rejected=tuple(rejected))
 
 
-def _is_inside(root: str, folder: Path, file: str) -> bool:
-    """True when `file` stays in its dataset by name, and in the real path `root` after every symbolic link."""
-    parts = PurePosixPath(file).parts
-    if not parts or file.startswith("/") or ".." in parts or "\\" in file or "\0" in file:
-        return False
-    return os.path.realpath(folder / file).startswith(root + os.sep)
+class _Border:
+    """Tells what stays in a dataset by name, and in its source after every symbolic link; each folder is seen once."""
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        self._root = os.path.realpath(source) + os.sep
+        self._folder = str(folder)
+        self._real_of: dict[str, str] = {}
+
+    def holds(self, file: str) -> bool:
+        """True when the row's file may be opened."""
+        directory, _, name = file.rpartition("/")
+        if not name or file.startswith("/") or ".." in file.split("/") or "\\" in file or "\0" in file:
+            return False
+        if directory not in self._real_of:
+            self._real_of[directory] = os.path.realpath(f"{self._folder}/{directory}")
+        path = f"{self._real_of[directory]}/{name}"
+        return (os.path.realpath(path) if os.path.islink(path) else path).startswith(self._root)
 
 
 class _Archives:
@@ -159,14 +170,24 @@ class _Archives:
 
 
 def _is_hidden(file: str) -> bool:
-    return any(part.startswith(".") for part in PurePosixPath(file).parts)
+    return file.startswith(".") or "/." in file
+
+
+def _files_below(folder: Path) -> list[str]:
+    """Every file below `folder` that is not hidden, by name; links to folders are not followed."""
+    found: list[str] = []
+    start = len(str(folder)) + 1
+    for path, directories, files in os.walk(folder):
+        directories[:] = [name for name in directories if not name.startswith(".")]
+        above = path[start:].replace(os.sep, "/") + "/" if len(path) > start else ""
+        found += [above + name for name in files if not name.startswith(".")]
+    return sorted(found)
 
 
 def _unlisted(folder: Path, top: str, listed: set[str], archives: _Archives) -> Iterator[RejectedRow]:
     """Every file of the dataset, and every member of an archive with rows, that no row names; hidden ones apart."""
-    for path in sorted(folder.rglob("*")):
-        file = path.relative_to(folder).as_posix()
-        if _is_hidden(file) or file in listed or file == LABELS_NAME or path.is_dir():
+    for file in _files_below(folder):
+        if file in listed or file == LABELS_NAME:
             continue
         for name, reason, detail, bin in archives.unlisted(file, listed):
             yield RejectedRow(place=f"{top}/{name}", reason=reason, detail=detail, bin=bin)
