@@ -22,6 +22,12 @@ COMMANDS = (
     ("eval", ["--help"]),
     ("shard", ["phantoms", "PHANTOMS", "--images", "6"]),
 )
+FIND_RECIPES = """
+from mermed.pack.recipe_shelf import known_recipes, recipe_folder
+assert recipe_folder().parent.name == "mermed", recipe_folder()
+assert "nih_chestxray14" in known_recipes()
+print(len(known_recipes()))
+"""
 
 
 def call(*command: str, **options: object) -> str:
@@ -44,6 +50,9 @@ def main() -> None:
             environment = {**os.environ, "PYTHONPATH": str(site)}
             call(sys.executable, "-c", program, *arguments, cwd=folder, env=environment)
             print(f"mermed-{module} {' '.join(arguments)}: ok without torch")
+        environment = {**os.environ, "PYTHONPATH": str(site)}
+        found = call(sys.executable, "-c", BLOCK_TORCH + FIND_RECIPES, cwd=folder, env=environment)
+        print(f"{found.strip()} recipes: found in the wheel")
 
 
 if __name__ == "__main__":

@@ -133,16 +133,16 @@ def _labels(folders: FolderGuess, tables: list[TableGuess]) -> str:
     table = tables[0] if tables else TableGuess("", "", "", 0.0)
     label = f"{{{table.label}}}" if table.label else ""
     if label or (folders.classes and not (table.one_hot or table.findings)):
-        labels = _key("class", label or "{label}")
+        labels = _key("class", label or "{path_class}")
         labels += "" if label else f"\n# folders: {', '.join(map(repr, folders.classes[:20]))}"
     elif table.one_hot or table.findings:
         labels = _key("one_hot" if table.one_hot else "findings", [*table.one_hot, *table.findings])
     else:
         labels = "# nothing looks like a label: the images stay unlabelled"
-    patient = f"{{{table.patient}}}" if table.patient else "{patient}" if folders.has_patient else ""
+    patient = f"{{{table.patient}}}" if table.patient else "{path_patient}" if folders.has_patient else ""
     groups = _key("patient", patient) if patient else "# no patient found: images of one patient may cross splits"
     groups += "\n" + _key("group", f"{{{table.group}}}") if table.group else ""
-    split = f"{{{table.split}}}" if table.split else "{part}" if folders.splits else ""
+    split = f"{{{table.split}}}" if table.split else "{path_split}" if folders.splits else ""
     lines = ["[labels]", labels, "", "[groups]", groups, "", "[split]"]
     if split:
         found = table.split_map if table.split else folders.splits

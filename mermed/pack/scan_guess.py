@@ -35,15 +35,18 @@ _SUFFIX_MODALITY = {"svs": "path", "ndpi": "path", "mrxs": "path", "scn": "path"
 _MASK_WORDS = re.compile(
     r"(?:^|[^a-z])(?:masks?|seg|segmentations?|gt|ground ?truth|annotations?|labels?tr|contours?|overlay)(?:[^a-z]|$)"
 )
-_PATIENT = re.compile(r"(?i)(?P<patient>(?:patient|subject|person|pat|subj|sub|case|pid)[-_ ]?\d+)")
-_GENERIC = {"images", "image", "img", "imgs", "data", "dataset", "png", "jpg", "jpeg", "dicom", "raw", "original"}
+_PATIENT = re.compile(r"(?i)(?P<path_patient>(?:patient|subject|person|pat|subj|sub|case|pid)[-_ ]?\d+)")
+_GENERIC = set(
+    "images image img imgs videos video data dataset png jpg jpeg dicom raw original part parts batch chunk "
+    "subset folder fold p s series study vol volume scan".split()
+)
 PIXEL_FILES = 4
 """Files opened per folder, to see whether they are masks."""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderGuess:
-    """What the paths of images say: patterns, tried in order, with the groups `part`, `label` and `patient`."""
+    """What the paths of images say: patterns, tried in order, with groups that no column of a table is called by."""
 
     patterns: tuple[str, ...] = ()
     splits: dict[str, str] = field(default_factory=dict)
@@ -117,7 +120,7 @@ def guess_folders(views: Sequence[str]) -> FolderGuess:
     levels = [n for n in range(depth) if n != split_level and _are_classes([parts[n] for parts in dirs])]
     class_level = levels[-1] if levels else None
     pattern = "^" + "".join(_level(n, split_level, class_level) for n in range(depth))
-    patients = {match["patient"] for view in views if (match := _PATIENT.search(view))}
+    patients = {match["path_patient"] for view in views if (match := _PATIENT.search(view))}
     has_patient = sum(bool(_PATIENT.search(view)) for view in views) >= 0.9 * len(views) and len(patients) > 1
     patterns = [] if split_level is None and class_level is None else [pattern]
     if has_patient:
@@ -138,12 +141,12 @@ def _are_splits(names: set[str]) -> bool:
 def _are_classes(names: list[str]) -> bool:
     """True for a level whose few names each stand above several images, and that are not just names of containers."""
     counts = Counter(names)
-    is_generic = all(name.lower() in _GENERIC or _PATIENT.search(name) for name in counts)
+    is_generic = all(name.lower().strip("0123456789_- ") in _GENERIC or _PATIENT.search(name) for name in counts)
     return 2 <= len(counts) <= 100 and not is_generic and len(names) >= 2 * len(counts)
 
 
 def _level(n: int, split_level: int | None, class_level: int | None) -> str:
-    group = "(?P<part>[^/]+)" if n == split_level else "(?P<label>[^/]+)" if n == class_level else "[^/]+"
+    group = "(?P<path_split>[^/]+)" if n == split_level else "(?P<path_class>[^/]+)" if n == class_level else "[^/]+"
     return group + "/"
 
 

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from mermed.errors import ConfigError
 from mermed.pack.recipe import Table
@@ -15,9 +16,21 @@ from mermed.pack.scan_guess import SPLIT_WORDS
 TABLE_SUFFIXES = {"csv", "tsv", "txt", "csv.gz", "xlsx"}
 LEAST_COVERAGE = 0.5
 """Least share of the images that a table's column must name."""
+PROBE_VALUES = 500
+"""Values of a column that are tried first: one that names images shows it in the first of them."""
 _MATCHES = ("{file}", "{folder}/{name}", "{name}", "{stem}", "{folder}")
-_LABEL_WORDS = re.compile(
-    r"(?i)^(?:.*[ _])?(?:labels?|class(?:es)?|dx|diagnos\w*|target|category|finding|grade|level|pathology|type)$"
+_LABEL_WORDS = (
+    "label",
+    "class",
+    "diagnosis",
+    "dx",
+    "target",
+    "pathology",
+    "category",
+    "finding",
+    "grade",
+    "level",
+    "type",
 )
 _PATIENT_WORDS = re.compile(
     r"(?i)^(?:patient|subject|person|pid|patient[ _]?(?:id|index|num\w*)|subject[ _]?id|patientid)$"
@@ -50,7 +63,9 @@ class TableGuess:
 
 def guess_tables(files: Sequence[FoundFile], images: Sequence[FoundFile]) -> list[TableGuess]:
     """Every table that names at least half of the images, the best first."""
-    known = {match: {Template(match).fill(base_fields(image.view)) for image in images} for match in _MATCHES}
+    fields = [base_fields(image.view) for image in images]
+    templates = {match: Template(match) for match in _MATCHES}
+    known = {match: {template.fill(each) for each in fields} - {""} for match, template in templates.items()}
     guesses = []
     for found in files:
         if base_fields(found.view)["suffix"].lower() in TABLE_SUFFIXES:
@@ -83,15 +98,9 @@ def _guess(
     found: FoundFile, header: list[str], rows: list[list[str]], encoding: str, known: dict[str, set[str]]
 ) -> TableGuess | None:
     columns = {name: [row[n] for row in rows] for n, name in enumerate(header) if not re.search(r"[{}|]", name)}
-    best = (0.0, "", "")
-    for name, values in columns.items():
-        for match in _MATCHES:
-            for key in (f"{{{name}}}", f"{{{name}|stem}}", f"{{{name}|name}}"):
-                filled = {Template(key).fill({name: value}) for value in set(values)}
-                coverage = len((filled - {""}) & known[match]) / max(len(known[match]), 1)
-                if coverage > best[0]:
-                    best = (coverage, key, match)
-    coverage, key, match = best
+    coverage, key, match = max(
+        (_coverage(name, values, known) for name, values in columns.items()), default=(0.0, "", ""), key=lambda g: g[0]
+    )
     if coverage < LEAST_COVERAGE:
         return None
     named = Template(key).names[0]
@@ -118,6 +127,25 @@ def _guess(
     )
 
 
+def _coverage(name: str, values: list[str], known: dict[str, set[str]]) -> tuple[float, str, str]:
+    """The best share of the images that a column names, with the templates that say how."""
+    best = (0.0, "", "")
+    distinct = set(values)
+    probe = list(islice(distinct, PROBE_VALUES))
+    for match in _MATCHES:
+        for key in (f"{{{name}}}", f"{{{name}|stem}}", f"{{{name}|name}}"):
+            template = Template(key)
+            if not any(template.fill({name: value}) in known[match] for value in probe):
+                continue
+            filled = {template.fill({name: value}) for value in distinct} - {""}
+            coverage = len(filled & known[match]) / max(len(known[match]), 1)
+            if coverage > best[0]:
+                best = (coverage, key, match)
+        if best[0] == 1.0:
+            break
+    return best
+
+
 def _is_split(name: str, values: list[str]) -> bool:
     words = {value.lower() for value in values if value}
     return bool(words) and (words <= set(SPLIT_WORDS) or (bool(_SPLIT_COLUMN.match(name)) and len(words) <= 20))
@@ -127,12 +155,20 @@ def _label(columns: dict[str, list[str]]) -> str:
     """The column that looks most like a class: few values that recur, preferably under a fitting name."""
     counts = {name: Counter(value for value in values if value) for name, values in columns.items()}
     fitting = [n for n, c in counts.items() if 2 <= len(c) <= 100 and sum(c.values()) >= 2 * len(c)]
-    named = [name for name in fitting if _LABEL_WORDS.match(name)]
+    named = {name: rank for name in fitting if (rank := _label_rank(name)) is not None}
+    single = [name for name, count in counts.items() if len(count) == 1 and _label_rank(name) == (False, 0)]
     wordy = [name for name in fitting if not all(re.fullmatch(r"-?[\d.]*", value) for value in counts[name])]
     marks = [name for name, values in columns.items() if set(values) <= _THREE_VALUED]
-    if named:
-        return min(named, key=lambda name: (len(counts[name]), name))
+    if named or single:
+        return min(named or single, key=lambda name: (named.get(name, (False, 0)), len(counts[name]), name))
     return min(wordy, key=lambda name: (len(counts[name]), name), default="") if len(marks) < 3 else ""
+
+
+def _label_rank(name: str) -> tuple[bool, int] | None:
+    """How much a column's name sounds like a label, least is most: the word alone before the word in a longer name."""
+    words = re.split(r"[^a-z]+", name.lower())
+    ranks = [n for n, word in enumerate(_LABEL_WORDS) if any(each in (word, f"{word}s", f"{word}es") for each in words)]
+    return (len(words) > 1, ranks[0]) if ranks else None
 
 
 def _marks(columns: dict[str, list[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
