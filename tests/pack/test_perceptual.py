@@ -62,7 +62,7 @@ def test_a_copy_stored_again_resized_or_dimmed_is_near(change, seed):
 def test_other_pictures_are_far():
     hashes = [perceptual_hash(scene(seed)) for seed in range(40)]
     least = min(apart(a, b) for n, a in enumerate(hashes) for b in hashes[:n])
-    assert least > 2 * max(distance_of(m) for m in ("cfp", "ct", "cxr", "derm", "oct", "path", "us"))
+    assert least > 2 * max(distance_of("us"), distance_of("cxr"))
 
 
 @pytest.mark.parametrize("seed", range(4))
