@@ -4,6 +4,7 @@ import os
 import stat
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
@@ -12,7 +13,7 @@ from mermed.errors import EnvironmentError_, IntegrityError, MermedError
 from mermed.pack.archive import open_raw, open_stream
 from mermed.pack.kinds import may_hold_more, refine
 from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedFrame, RejectedInput
-from mermed.pack.sniff import HEAD_BYTES, sniff_head
+from mermed.pack.sniff import HEAD_BYTES, sniff, sniff_head
 from mermed.pack.treatment import Treatment
 
 T = TypeVar("T")
@@ -25,6 +26,8 @@ _READERS = {
     "video": "video",
     "animation": "animation",
     "stack": "stack",
+    "array": "array",
+    "hdf5": "hdf5",
     "slide": "slide",
 }
 """Family to the module below `mermed.pack.readers` whose `read(file, bounds, treatment)` gives the frames."""
@@ -33,7 +36,7 @@ _VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".mpg", ".mpeg", ".m4v", ".ts", ".wmv
 _SLIDE_SUFFIXES = (".mrxs", ".ndpi", ".vms", ".vmu", ".svslide")
 _VOLUME_SUFFIXES = (".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd", ".e2e", ".fda", ".fds")
 _PAIR_SUFFIXES = (".img", ".img.gz")
-_PIECEWISE = ("slide", "nifti", "video", "stack", "oct", "archive")
+_PIECEWISE = ("slide", "nifti", "video", "stack", "oct", "archive", "array", "hdf5")
 """Families that are read piece by piece, so that the size of the file says nothing of the memory they take."""
 _REFUSED = {
     "executable": ("preamble_exec", "the file starts like a program"),
@@ -104,7 +107,10 @@ def _reader(file: RawFile, bounds: Bounds) -> Reader:
 
 def sniff_member(file: RawFile, bounds: Bounds) -> str:
     """The family of a file or member by its first bytes, or by its name where a format has no mark there."""
-    with open_stream(file, bounds) as stream:
+    if file.member and sniff(file.path) == "hdf5":
+        return "hdf5"
+    # A look at the first bytes costs nothing, however long the member is; the reader keeps the bounds.
+    with open_stream(file, replace(bounds, max_bytes=2**62)) as stream:
         head = stream.read(HEAD_BYTES)
     family, name = sniff_head(head), file.name.lower()
     if name.endswith(_SLIDE_SUFFIXES) and family != "executable":

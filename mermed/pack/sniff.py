@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 Family = Literal[
-    "raster", "animation", "stack", "slide", "dicom", "nifti", "oct", "video", "volume",
+    "raster", "animation", "stack", "slide", "dicom", "nifti", "oct", "video", "volume", "array", "hdf5",
     "archive", "compressed", "compressed_tar", "executable", "text", "unknown",
 ]  # fmt: skip
 HEAD_BYTES = 512
@@ -25,6 +25,8 @@ _STARTS: tuple[tuple[bytes, Family], ...] = (
     (b"\0\0\x01\xb3", "video"),
     (b"\x1aE\xdf\xa3", "video"),
     (b"0&\xb2u\x8ef\xcf\x11", "video"),
+    (b"\x93NUMPY", "array"),
+    (b"\x89HDF\r\n\x1a\n", "hdf5"),
     (b"HSF-OCT", "oct"),
     (b"ZISRAWFILE", "slide"),
     (b"NRRD", "volume"),
@@ -41,6 +43,10 @@ _STARTS: tuple[tuple[bytes, Family], ...] = (
     (b"MZ", "executable"),
     (b"\x7fELF", "executable"),
     (b"\xcf\xfa\xed\xfe", "executable"),
+    (b"\xce\xfa\xed\xfe", "executable"),
+    (b"\xfe\xed\xfa\xcf", "executable"),
+    (b"\xfe\xed\xfa\xce", "executable"),
+    (b"\xca\xfe\xba\xbe", "executable"),
     (b"#!", "executable"),
 )
 _RIFF: dict[bytes, Family] = {b"WEBP": "raster", b"AVI ": "video"}
