@@ -5,7 +5,7 @@ and are the same bytes for equal collections.
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -169,15 +169,11 @@ def _text(manifest: Manifest, known: Mapping[str, Mapping[str, Any]], title: str
         "| dataset | train | val | test | licence | access | may be passed on |",
         "|---|--:|--:|--:|---|---|---|",
     ]
+    packed: Counter[tuple[str, str]] = Counter()
+    for row in manifest.shards:
+        packed[f"{row.modality}/{row.dataset}", row.split] += row.samples
     for source, card in known.items():
-        counts = [
-            sum(
-                row.samples
-                for row in manifest.shards
-                if f"{row.modality}/{row.dataset}/{row.split}" == f"{source}/{split}"
-            )
-            for split in SPLITS
-        ]
+        counts = [packed[source, split] for split in SPLITS]
         allowed = {True: "yes", False: "no"}.get(card.get("redistribution", ""), "not stated")
         cells = [source, *(f"{count:,}" for count in counts), card.get("licence"), card.get("access"), allowed]
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")

@@ -4,12 +4,13 @@ One file that asks the network for nothing and runs no script. It names datasets
 or a person; thumbnails show pixels of patients, so it belongs where the raw images are.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from mermed.contract import SPLITS
+from mermed.contract import SPLITS, ShardRow
 from mermed.pack.report_advice import advice
 from mermed.pack.report_data import HISTOGRAM_BINS, Pair, Reject, ReportData, caption
 from mermed.pack.report_figures import BINS, flow_figure
@@ -83,9 +84,11 @@ def _flow_table(flows: dict[str, dict[str, int]]) -> str:
 
 
 def _source_table(data: ReportData) -> str:
+    by_source: defaultdict[str, list[ShardRow]] = defaultdict(list)
+    for row in data.manifest.shards:
+        by_source[f"{row.modality}/{row.dataset}"].append(row)
     rows = []
-    for source in data.sources:
-        shards = [row for row in data.manifest.shards if f"{row.modality}/{row.dataset}" == source]
+    for source, shards in sorted(by_source.items()):
         counts = [sum(row.samples for row in shards if row.split == split) for split in SPLITS]
         size = sum(row.bytes for row in shards) / 2**20
         cells = [*(f"{count:,}" for count in (*counts, sum(counts), len(shards))), f"{size:,.1f}"]
