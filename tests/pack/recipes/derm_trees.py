@@ -309,7 +309,7 @@ def mskcc(root):
 def ddi(root):
     write_photos(root, ["images/000001.png", "images/000002.png"])
     header = ["", "DDI_ID", "DDI_file", "skin_tone", "malignant", "disease"]
-    rows = [[0, 1, "000001.png", 56, "True", "melanoma-in-situ"], [1, 2, "000002.png", 12, "False", "verruca-vulgaris"]]
+    rows = [[0, 1, "000001.png", 56, "TRUE", "melanoma-in-situ"], [1, 2, "000002.png", 12, "False", "verruca-vulgaris"]]
     write_table(root / "ddi_metadata.csv", header, rows)
     write_table(
         root / "ddi_clean.csv",

@@ -396,15 +396,15 @@ def tcga(root):
 
 
 def cptac(root):
-    files = ["CCRCC/C3L-00004-21.svs", "CCRCC/C3L-00004-26.svs", "LUAD/11LU013-abc.svs"]
+    files = ["CCRCC/C3L-00004-21.svs", "CCRCC/C3L-00004-26.svs", "OV/01OV007-9b90eb78-2f50-4aeb-b010-d642f9.svs"]
     write_slides(root, files)
     rows = [["C3L-00004", "C3L-00004-21", "tumor_tissue"], ["C3L-00004", "C3L-00004-26", "normal_tissue"]]
-    write_table(root / "CCRCC/cohort.csv", ["Case_ID", "Slide_ID", "Specimen_Type"], rows)
+    write_table(root / "CCRCC/cohort.csv", ["case_id", "slide_id", "tissue_type"], rows)
     return Expected(
         modality="path",
         images={
             files[0]: labelled("CCRCC", patient_id="C3L-00004", group_id="C3L-00004-21"),
-            files[2]: labelled("LUAD", patient_id="11LU013"),
+            files[2]: labelled("OV", patient_id="01OV007"),
         },
         rejected={files[1]: "normal_tissue"},
     )
