@@ -7,6 +7,9 @@ import click
 
 from mermed.cli.door import Door
 from mermed.cli.shard_pack import pack
+from mermed.cli.shard_preview import preview
+from mermed.cli.shard_scan import recipes, scan
+from mermed.cli.shard_show import show
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -17,16 +20,21 @@ def main() -> None:
     """Pack medical images into tar shards, check them, and look at them.
 
     \b
-    mermed-shard phantoms SRC            a synthetic source to try everything on
-    mermed-shard pack SRC --out DIR      SRC/<modality>/<dataset>/labels.csv -> shards
-    mermed-shard verify DIR              every byte, image, key and group
-    mermed-shard info DIR                what it holds
-    mermed-shard stats DIR               mean and std per modality
-    mermed-shard index DIR               rebuild lost or stale .idx files
+    mermed-shard phantoms SRC                      a synthetic source to try everything on
+    mermed-shard scan PATH                         which known datasets lie there, or a draft of a recipe
+    mermed-shard pack SRC --out DIR                SRC/<modality>/<dataset>/labels.csv -> shards
+    mermed-shard pack SRC --recipe NAME --out DIR  a known dataset -> shards
+    mermed-shard verify DIR                        every byte, image, key and group
+    mermed-shard info DIR                          what it holds
+    mermed-shard stats DIR                         mean and std per modality
+    mermed-shard show DIR KEY                      one sample
+    mermed-shard preview DIR --out FILE.png        samples of every source
+    mermed-shard index DIR                         rebuild lost or stale .idx files
     """
 
 
-main.add_command(pack)
+for command in (pack, scan, recipes, show, preview):
+    main.add_command(command)
 
 
 @main.command()

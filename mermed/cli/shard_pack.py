@@ -82,6 +82,7 @@ class Part(click.ParamType):
 @click.option("--max-bad", default=DEFAULT_MAX_BAD, show_default=True, type=Share(), help="Bad inputs accepted.")
 @click.option("--rebuild", is_flag=True, help="Make everything again, also by other options or recipes.")
 @click.option("--prune", is_flag=True, help="Let datasets that the source lacks vanish from the collection.")
+@click.option("--strict", is_flag=True, help="Fail where a reader is missing, instead of quarantining its files.")
 @click.option("--no-thumbnails", is_flag=True, help="No pictures in report.html.")
 def pack(
     source: Path | None,
@@ -96,6 +97,7 @@ def pack(
     salt_file: Path | None,
     rebuild: bool,
     prune: bool,
+    strict: bool,
     no_thumbnails: bool,
     **choices: Any,
 ) -> None:
@@ -108,9 +110,10 @@ def pack(
     The same command goes on after any kind of end, and packs what was added, changed or removed since.
     """
     from mermed.cli import shard_view
+    from mermed.cli.shard_live import pack_live
     from mermed.pack.bucket import BucketSize
     from mermed.pack.identity import load_identity
-    from mermed.pack.packing import PackPlan, Stopped, check_bad_share
+    from mermed.pack.packing import PackPlan, Stopped, check_bad_share, check_readers
     from mermed.pack.packing import pack as pack_collection
     from mermed.pack.treating import treat
 
@@ -119,7 +122,7 @@ def pack(
     if salt.is_new:
         shard_view.announce_salt(salt.path)
     listing = treat(_listing(source, recipes), treatment)
-    with _stop_request() as stop, shard_view.pack_progress() as watch:
+    with _stop_request() as stop, pack_live() as watch:
         plan = PackPlan(
             part=part, rebuild=rebuild, prune=prune, bucket_size=BucketSize(shows=not no_thumbnails), stop=stop
         )
@@ -132,6 +135,8 @@ def pack(
             click.echo("stopped between two buckets; run the same command to go on", err=True)
             sys.exit(stop.exit_code)
     shard_view.show_pack(result, out)
+    if strict:
+        check_readers(result)
     check_bad_share(result, max_bad, out)
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from mermed.pack.packing import PackResult, Watch
-from mermed.pack.progress import ModalityProgress
+from mermed.pack.packing import PackResult
 
 PLAIN_LINE_EVERY_S = 10.0
 
@@ -21,18 +20,6 @@ def announce_salt(path: Path) -> None:
     """Tell once that a salt was made: without it, nobody can add to this collection under the same names."""
     click_line = f"made a new salt: {path} (only you can read it). Keep it: it names every sample and group you pack."
     Console(stderr=True).print(click_line, soft_wrap=True)
-
-
-@contextmanager
-def pack_progress() -> Iterator[Watch]:
-    """Show how far a pack has come, on stderr."""
-    with _progress("packing", "inputs") as show:
-
-        def watch(progress: Mapping[str, ModalityProgress]) -> None:
-            done, total, bad = (sum(getattr(p, name) for p in progress.values()) for name in ("done", "total", "bad"))
-            show(done, total, f"{bad} quarantined")
-
-        yield watch
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from mermed.contract import Manifest, canonical_json
-from mermed.errors import ConfigError, IntegrityError, SampleError
+from mermed.errors import ConfigError, EnvironmentError_, IntegrityError, SampleError
 from mermed.pack.bucket import Bucket, BucketSize, partition
 from mermed.pack.claim import claim, sweep
 from mermed.pack.depot import open_depot
@@ -80,6 +80,17 @@ def check_bad_share(result: PackResult, max_bad: float, out: str | Path) -> None
             expected=f"{max_bad:.1%} at most",
             found=f"{totals['quarantined']} of {totals['inputs']} ({result.bad_share:.1%}): {common}",
             next_step=f"see {out}/quarantine.csv, or accept them with --max-bad",
+        )
+
+
+def check_readers(result: PackResult) -> None:
+    """Raise EnvironmentError_ when inputs were set aside because the package that reads them is not installed."""
+    missing = result.reasons["quarantined", "missing_extra"]
+    if missing:
+        raise EnvironmentError_(
+            "a reader is not installed; the other inputs are packed",
+            found=f"{missing:,} inputs that wait for it",
+            next_step="see quarantine.csv for the extra each needs, install it, and run the same command again",
         )
 
 
