@@ -1,7 +1,11 @@
 """Treatment: what a recipe may say about the pixels of its files, where the files themselves do not say it."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
+
+from mermed.errors import ConfigError
+from mermed.pack.window import window_in_hu
 
 Crop = Literal["auto", "none"]
 
@@ -30,10 +34,13 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Treatment:
-    """How one file's pixels are to be understood; the defaults trust the file."""
+    """How one file's pixels are to be understood; the defaults trust the file.
+
+    Raises ConfigError for a window, a number of bits or an offset that makes no sense.
+    """
 
     window: str | None = None
-    """Name of a window (`mermed.pack.window.NAMED_WINDOWS_HU`) instead of the collection's."""
+    """A window by name, or as "centre/width" in HU, instead of the collection's; it acts on images in HU only."""
     offset_hu: float | None = None
     """16-bit rasters that store HU: HU = value + offset_hu (DeepLesion: -32768). None: the values have no known unit."""
     bits: int | None = None
@@ -52,3 +59,11 @@ class Treatment:
     """Microns per pixel of slides that do not say it; None: such slides are quarantined as no_mpp."""
     sampling: Sampling = field(default_factory=Sampling)
     """Which frames of a container are kept."""
+
+    def __post_init__(self) -> None:
+        if self.window is not None:
+            window_in_hu(self.window)
+        if self.bits is not None and not 1 <= self.bits <= 16:
+            raise ConfigError("a raster cannot use this many bits", expected="1 to 16", found=self.bits)
+        if self.offset_hu is not None and not math.isfinite(self.offset_hu):
+            raise ConfigError("an offset of HU is no number", found=self.offset_hu)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
+from mermed.errors import ConfigError
 from mermed.pack.canonical import make_canonical
 from mermed.pack.options import PackOptions
 from mermed.pack.raw import RawImage, RejectedInput
@@ -225,6 +226,16 @@ def test_a_file_that_the_offset_does_not_fit_is_refused(values, reason, tmp_path
     with pytest.raises(RejectedInput) as caught:
         stored(png(tmp_path / "x.png", values), "ct", WHOLE, Treatment(offset_hu=-32768))
     assert (caught.value.reason_slug, caught.value.bin) == (reason, "quarantined")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"window": "lnug"}, {"window": "40"}, {"window": "40/0"}, {"bits": 0}, {"bits": 17}, {"offset_hu": np.nan}],
+)
+def test_a_treatment_that_makes_no_sense_is_refused_before_anything_is_read(wrong):
+    with pytest.raises(ConfigError) as caught:
+        Treatment(**wrong)
+    assert wrong.get("window") != "lnug" or "did you mean lung?" in str(caught.value)
 
 
 def test_padding_is_black_and_moves_no_percentile():
