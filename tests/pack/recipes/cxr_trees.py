@@ -307,8 +307,9 @@ def tbx11k(root):
     files = ["health/h0001.png", "sick/s0003.png", "tb/tb0005.png", "test/test_0001.png", "extra/da+db/train/p0001.png"]
     for file in files:
         write_image(root / "imgs" / file, mode="RGB")
-    for part, listed in (("train", files[:2]), ("val", files[2:3]), ("test", files[3:4])):
-        write_table(root / "lists" / f"TBX11K_{part}.txt", [], [[file] for file in listed])
+    lists = {"TBX11K_train": files[:2], "TBX11K_val": files[2:3], "TBX11K_trainval": files[:3], "all_test": files[3:]}
+    for name, listed in lists.items():
+        write_table(root / "lists" / f"{name}.txt", [], [[file] for file in listed])
     return Expected(
         modality="cxr",
         images={
@@ -317,7 +318,7 @@ def tbx11k(root):
             "imgs/tb/tb0005.png": {"labels": {"class": "tb"}, "split": "val"},
             "imgs/test/test_0001.png": {"labels": {}, "split": "test"},
         },
-        rejected={"imgs/extra/da+db/train/p0001.png": "copy"},
+        rejected={"imgs/extra/da+db/train/p0001.png": "copy", "lists/TBX11K_trainval.txt": "not_listed"},
     )
 
 
