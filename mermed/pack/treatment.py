@@ -42,7 +42,7 @@ class Treatment:
     window: str | None = None
     """A window by name, or as "centre/width" in HU, instead of the collection's; it acts on images in HU only."""
     offset_hu: float | None = None
-    """16-bit rasters that store HU: HU = value + offset_hu (DeepLesion: -32768). None: the values have no known unit."""
+    """16-bit rasters that store HU: HU = value + offset_hu (DeepLesion: -32768). None: no known unit."""
     bits: int | None = None
     """Bits that are really used in a 16-bit raster, such as 12; None: percentiles decide."""
     is_inverted: bool = False
