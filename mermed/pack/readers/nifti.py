@@ -163,12 +163,12 @@ def _items(
     low, high = _range(planes, header)
     scale = _scale(header, low)
     floor = BODY_HU if scale == "hounsfield" else low + FOREGROUND * (high - low)
+    empty: list[int] = []
     for number, plane in zip(chosen, planes, strict=True):
         values, padding = _values(plane, header)
         seen = values > floor if padding is None else (values > floor) & ~padding
         if seen.mean() < treatment.sampling.least_content:
-            detail = f"less than {treatment.sampling.least_content:.0%} of the slice differs from its background"
-            yield RejectedFrame(reason="little_content", detail=detail, frame=number)
+            empty.append(number)
             continue
         yield RawImage(
             pixels=header.view.upright(values),
@@ -180,6 +180,9 @@ def _items(
             frame=number,
             notes=notes,
         )
+    if empty:
+        detail = f"slices of which less than {treatment.sampling.least_content:.0%} differs from the background"
+        yield RejectedFrame(reason="little_content", detail=detail, count=len(empty), frame=empty[0])
     yield from left_out(header.slices * header.times - len(chosen), "not_sampled", "slices the sampling leaves out")
 
 
