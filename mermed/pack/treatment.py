@@ -55,6 +55,8 @@ class Treatment:
     """Accept DICOM files whose header says that text is burned into the pixels."""
     allow_bare_dicom: bool = True
     """Accept DICOM files without the 128-byte preamble."""
+    dicom_modalities: tuple[str, ...] = ()
+    """Values of Modality that DICOM files are packed with, such as CT; others are excluded. (): all of them."""
     assume_um: float | None = None
     """Microns per pixel of slides that do not say it; None: such slides are quarantined as no_mpp."""
     sampling: Sampling = field(default_factory=Sampling)

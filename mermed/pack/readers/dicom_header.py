@@ -58,6 +58,8 @@ def check_header(dataset: Dataset, bounds: Bounds, treatment: Treatment) -> int:
     """
     if dataset.get("Modality") in _NO_IMAGES or dataset.get("BitsAllocated") == 1:
         raise RejectedInput("segmentation", "a mask, a contour or a dose, not an image", bin="excluded")
+    if treatment.dicom_modalities and dataset.get("Modality") not in treatment.dicom_modalities:
+        raise RejectedInput("other_modality", "the header names a modality that the recipe leaves out", bin="excluded")
     if not dataset.get("PhotometricInterpretation"):
         raise RejectedInput("no_pixels", "the object holds no pixel data")
     kind = dataset.get("ImageType") or ()

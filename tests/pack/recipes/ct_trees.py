@@ -24,7 +24,7 @@ def lidc_idri(root):
         modality="ct",
         images={
             f"LIDC-IDRI/{old}/000001.dcm": {"patient_id": "LIDC-IDRI-0001", "group_id": uid.format(179), "labels": {}},
-            f"LIDC-IDRI/{old}/000002.dcm": {"treatment.window": "lung"},
+            f"LIDC-IDRI/{old}/000002.dcm": {"treatment.window": "lung", "treatment.dicom_modalities": ("CT",)},
             f"LIDC-IDRI/{new}/1-001.dcm": {"patient_id": "LIDC-IDRI-0002", "group_id": "3000522.000000-NA-04919"},
         },
         rejected={f"LIDC-IDRI/{old}/069.xml": "not_listed", f"LIDC-IDRI/{film}/000001.dcm": "other_modality"},
