@@ -236,7 +236,7 @@ def pannuke(root):
 
 def camelyon16(root):
     normal, tumour = "training/normal/normal_001.tif", "training/tumor/tumor_001.tif"
-    first, second = "testing/images/test_001.tif", "testing/images/test_003.tif"
+    first, second = "testing/images/test_001.tif", "testing/images/Test_003.tif"
     masks = ["training/masks/tumor_001_mask.tif", "testing/evaluation/test_001.tif"]
     write_slides(root, [normal, tumour, first, second, *masks])
     rows = [
