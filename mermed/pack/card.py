@@ -153,6 +153,7 @@ def _meta_types(modality: str, labels: Mapping[str, Mapping[str, Any]]) -> list[
 
 
 def _text(manifest: Manifest, known: Mapping[str, Mapping[str, Any]], title: str, description: str) -> str:
+    modality = manifest.modalities[0]
     lines = [f"# {title}", "", description, ""]
     lines += [
         "A sample is an image and a JSON of an allow-list of fields; keys and groups are salted hashes. What shares a",
@@ -161,7 +162,7 @@ def _text(manifest: Manifest, known: Mapping[str, Mapping[str, Any]], title: str
         "```python",
         "from datasets import load_dataset",
         "",
-        f'data = load_dataset("path/to/this/folder", "{manifest.modalities[0]}", split="{_a_split(manifest)}")',
+        f'data = load_dataset("path/to/this/folder", "{modality}", split="{_a_split(manifest, modality)}")',
         "```",
         "",
         "## Datasets",
@@ -186,9 +187,9 @@ def _text(manifest: Manifest, known: Mapping[str, Mapping[str, Any]], title: str
     return "\n".join([*lines, "", f"Collection {manifest.digest}", ""])
 
 
-def _a_split(manifest: Manifest) -> str:
-    first = [row.split for row in manifest.shards if row.modality == manifest.modalities[0]]
-    return HUB_SPLITS[min(first, key=SPLITS.index)]
+def _a_split(manifest: Manifest, modality: str) -> str:
+    splits = {row.split for row in manifest.shards if row.modality == modality}
+    return HUB_SPLITS[min(splits, key=SPLITS.index)]
 
 
 def _cell(value: object) -> str:
