@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+Numbers = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,10 @@ def find_blobs(mask: Mask) -> list[Blob]:
 
     Works on runs of a row, so its time grows with the outline of what is there and not with its area.
     """
-    rows, starts, ends = _runs(mask)
+    runs = _runs(mask)
+    if _is_one_disc(*runs):
+        return [_whole(*runs)]
+    rows, starts, ends = (edge.tolist() for edge in runs)
     parents = _join_runs(rows, starts, ends)
     blobs: dict[int, list[int]] = {}
     for run, row in enumerate(rows):
@@ -67,14 +71,27 @@ def _join_runs(rows: list[int], starts: list[int], ends: list[int]) -> list[int]
     return parents
 
 
-def _runs(mask: Mask) -> tuple[list[int], list[int], list[int]]:
+def _runs(mask: Mask) -> tuple[Numbers, Numbers, Numbers]:
     """Row, first column and end of every run of true cells, in reading order."""
-    padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.int8)
+    padded = np.zeros((mask.shape[0], mask.shape[1] + 2), np.bool_)
     padded[:, 1:-1] = mask
-    steps = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(steps == 1)
-    _, ends = np.nonzero(steps == -1)
-    return rows.tolist(), starts.tolist(), ends.tolist()
+    rows, edges = np.nonzero(padded[:, 1:] != padded[:, :-1])
+    return rows[::2], edges[::2], edges[1::2]
+
+
+def _is_one_disc(rows: Numbers, starts: Numbers, ends: Numbers) -> bool:
+    """True for one run in each row that touches the one above: a disc or a frame, by far the most common part."""
+    return bool(
+        len(rows)
+        and (rows[1:] - rows[:-1] == 1).all()
+        and (starts[1:] <= ends[:-1]).all()
+        and (starts[:-1] <= ends[1:]).all()
+    )
+
+
+def _whole(rows: Numbers, starts: Numbers, ends: Numbers) -> Blob:
+    area = int((ends - starts).sum())
+    return Blob(area, int(rows[0]), int(starts.min()), int(rows[-1]) + 1, int(ends.max()))
 
 
 def _root(parents: list[int], run: int) -> int:
