@@ -42,6 +42,8 @@ def _tree(book: zipfile.ZipFile, name: str) -> ElementTree.Element:
         content = member.read(MAX_SHEET_BYTES + 1)
     if len(content) > MAX_SHEET_BYTES or b"<!DOCTYPE" in content or b"<!ENTITY" in content:
         raise ValueError("too large, or with entities")
+    if b"\0" in content:
+        raise ValueError("not UTF-8, so entities could hide")
     return ElementTree.fromstring(content)
 
 
