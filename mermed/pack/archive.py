@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from mermed.pack.archive_kinds import Archive, TarArchive, ZipArchive
+from mermed.pack.archive_kinds import Archive, TarArchive, ZipArchive, normal_name
 from mermed.pack.raw import Bounds, RawFile, RejectedInput
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".npz")
@@ -81,7 +81,7 @@ def open_stream(file: RawFile, bounds: Bounds) -> BinaryIO:
     if not file.member:
         return file.path.open("rb")
     archive = read_contents(file.path)
-    name = str(PurePosixPath(file.member))
+    name = normal_name(file.member)
     if name not in archive.files:
         archive.raise_rejection(name)
         raise RejectedInput("missing", "the archive holds no member of that name")

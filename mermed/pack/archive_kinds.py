@@ -5,7 +5,6 @@ import stat
 import tarfile
 import zipfile
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from mermed.pack.raw import RejectedInput
@@ -23,6 +22,11 @@ class RejectedMember:
     name: str
     reason: str
     detail: str
+
+
+def normal_name(name: str) -> str:
+    """The name without empty parts and "." in its path; several times faster than pathlib, for archives of millions."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
 class Archive:
@@ -50,14 +54,13 @@ class Archive:
     def raise_rejection(self, name: str) -> None:
         """Raise RejectedInput with the reason of a rejected member of that name, if there is one."""
         for member in self.rejected:
-            if str(PurePosixPath(member.name)) == name:
+            if normal_name(member.name) == name:
                 raise RejectedInput(member.reason, member.detail)
 
     def _take(self, name: str, size: int) -> str:
         """List a plain file and return its normal name, "" when the name leads outside."""
-        normal = str(PurePosixPath(name))
-        is_outside = name.startswith("/") or ".." in PurePosixPath(name).parts
-        if is_outside or "\\" in name or "\0" in name or normal == ".":
+        normal = normal_name(name)
+        if not normal or name[0] == "/" or ".." in normal.split("/") or "\\" in name or "\0" in name:
             self._reject(name, "path_escape", "its name is no path inside the archive")
             return ""
         if normal in self.files:

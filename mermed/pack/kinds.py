@@ -34,7 +34,16 @@ def refine(head: bytes, stream: BinaryIO) -> Family:
         if head.startswith(_TIFF_MARKS):
             return _tiff_kind(stream)
         return "animation" if _is_animated(head, stream) else "raster"
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, KeyError, TypeError):
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        EOFError,
+        struct.error,
+        KeyError,
+        TypeError,
+        Image.DecompressionBombError,
+    ):
         return "raster"
 
 
