@@ -7,7 +7,7 @@ Nothing of the header leaves but numbers about pixels: the elements that are rea
 from functools import partial
 
 from mermed.errors import missing_extra
-from mermed.pack.raw import Bounds, Frames, RawFile
+from mermed.pack.raw import Bounds, Frames, RawFile, RejectedInput
 from mermed.pack.treatment import Treatment
 
 try:
@@ -26,7 +26,19 @@ def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
     comes back as 8-bit RGB. Raises RejectedInput.
     """
     reopen = partial(open_object, file, bounds, treatment)
-    with reopen() as item:
-        if item.frames == 1:
-            return Frames.single(item.image(0))
-        return choose_frames(item, reopen, bounds, treatment.sampling)
+    try:
+        with reopen() as item:
+            if item.frames == 1:
+                return Frames.single(item.image(0))
+            return choose_frames(item, reopen, bounds, treatment.sampling)
+    except OSError as error:
+        # pydicom calls whatever happens inside a sequence an error of reading, a stack that ran over too.
+        if _has_recursed(error):
+            raise RejectedInput("limits", "sequences nested too deep to read") from None
+        raise
+
+
+def _has_recursed(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, RecursionError):
+        error = error.__context__
+    return error is not None

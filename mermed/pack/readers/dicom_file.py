@@ -105,12 +105,10 @@ def open_dicom(file: RawFile, bounds: Bounds, *, allow_bare: bool = True) -> Ite
         syntax = _read_syntax(stream)
         if syntax == DeflatedExplicitVRLittleEndian:
             stream, syntax = _Clamped(BytesIO(_inflate(stream, bounds))), ExplicitVRLittleEndian
-        try:
-            yield _read_header(stream, syntax or _guess_syntax(stream))
-        except RejectedInput as rejected:
-            if is_bare and rejected.reason_slug in ("no_pixels", "corrupt"):
-                raise RejectedInput("not_dicom", "no preamble, and no image behind its place either") from None
-            raise
+        found = _read_header(stream, syntax or _guess_syntax(stream))
+        if is_bare and found.pixels is None:
+            raise RejectedInput("not_dicom", "the file has no DICOM preamble, and no pixels behind its place either")
+        yield found
 
 
 def _read_syntax(stream: Any) -> UID | None:
@@ -144,12 +142,14 @@ def _read_header(stream: Any, syntax: UID) -> DicomFile:
         count += 1
         if count > MAX_ELEMENTS:
             raise RejectedInput("limits", f"the header holds more than {MAX_ELEMENTS} elements")
+        start = stream.tell()
+        left = stream.size - start
         if tag in _PIXEL_KEYWORDS:
-            start = stream.tell()
-            left = stream.size - start
             found.append(
                 PixelPart(_PIXEL_KEYWORDS[tag], vr, start, left if length == _UNDEFINED else min(length, left))
             )
+        elif length not in (_UNDEFINED, min(length, left)):
+            raise RejectedInput("truncated", "an element of the header claims more bytes than the file holds")
         return tag in _PIXEL_KEYWORDS
 
     is_known = syntax.is_transfer_syntax

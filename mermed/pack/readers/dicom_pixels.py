@@ -205,8 +205,11 @@ class ImageMaker:
 
     def to_levels(self, stored: NDArray[Any]) -> NDArray[np.uint8]:
         """Stored grey values in 8 bits by the depth of the header alone, the same for every frame."""
-        offset = 2.0 ** (self._bits - 1) if stored.dtype.kind == "i" else 0.0
-        return np.clip((stored + offset) * (256.0 / 2.0**self._bits), 0, 255).astype(np.uint8)
+        if stored.dtype.kind == "f":
+            return np.clip(stored, 0, 255).astype(np.uint8)
+        whole_range = stored if stored.dtype.kind == "u" else stored.astype(np.int64) + 2 ** (self._bits - 1)
+        levels = whole_range >> (self._bits - 8) if self._bits >= 8 else whole_range << (8 - self._bits)
+        return levels.astype(np.uint8)
 
     def _to_values(self, stored: NDArray[Any], header: FrameHeader) -> tuple[NDArray[Any], Scale]:
         """Grey after the modality transform, and what its numbers mean."""

@@ -54,8 +54,9 @@ class _Preview:
                     raise RejectedInput("limits", f"more than {bounds.max_frames} frames")
                 self.seen += 1
                 if not shot.is_bad:
+                    small = shot.small()
                     self.good.append(self.seen - 1)
-                    yield shot.small()
+                    yield small
         except RejectedInput as error:
             self.error = error
 
