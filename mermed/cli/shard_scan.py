@@ -23,8 +23,8 @@ def scan(path: Path, out: Path | None, wants_draft: bool) -> None:
 
     \b
     A dataset is known by its files, never by the name of its folder. For each one the counts of a pack are shown, and
-    the command that packs it. A draft is printed, or written to --out; it loads and lists as it is, and is to be read
-    and corrected before it is used.
+    the command that packs it; the plain layout of `pack SRC` is told as well. A draft is printed, or written to --out;
+    it loads and lists as it is, and is to be read and corrected before it is used.
     """
     from mermed.pack.recipe_shelf import known_recipes
     from mermed.pack.scan import recognise
@@ -32,6 +32,9 @@ def scan(path: Path, out: Path | None, wants_draft: bool) -> None:
     found = [] if wants_draft else recognise(path, known_recipes())
     if found:
         _show_found(found)
+        return
+    if not wants_draft and any(path.glob("*/*/labels.csv")):
+        _show_plain(path)
         return
     from mermed.pack.scan_draft import draft_recipe
 
@@ -57,7 +60,8 @@ def recipes(as_json: bool) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("recipe", "modality", "images", "access", "licence", "title"):
-        table.add_column(column, justify="right" if column == "images" else "left", overflow="fold")
+        is_text = column in ("licence", "title")
+        table.add_column(column, justify="right" if column == "images" else "left", no_wrap=not is_text)
     for recipe in known:
         images = f"{recipe.card.images:,}" if recipe.card.images else "-"
         modality = "mixed" if "{" in recipe.modality else recipe.modality
@@ -86,6 +90,15 @@ def _show_found(found: "list[Recognised]") -> None:
     elif packable:
         pairs = " ".join(f"--recipe {each.recipe.name}={each.root}" for each in packable)
         click.echo(f"next  mermed-shard pack {pairs} --out DIR")
+
+
+def _show_plain(path: Path) -> None:
+    from mermed.pack.plain import walk
+
+    click.echo(f"the plain layout, <modality>/<dataset>/labels.csv  ({path})")
+    for line in _counts(walk(path)):
+        click.echo(f"  {line}")
+    click.echo(f"next  mermed-shard pack {path} --out DIR")
 
 
 def _show_draft(draft: "Draft", path: Path, out: Path | None) -> None:

@@ -7,7 +7,9 @@ from click.testing import CliRunner
 from collected import MINIATURES
 from miniature import write_image
 
+from mermed.cli.shard import main
 from mermed.cli.shard_scan import recipes, scan
+from mermed.contract import load_manifest
 from mermed.errors import ConfigError
 from mermed.pack.recipe import load_recipe
 from mermed.pack.recipe_list import list_recipe
@@ -38,6 +40,30 @@ def test_scan_of_several_datasets_gives_one_command_for_all_of_them(tmp_path):
     result = run(scan, tmp_path)
     expected = f"--recipe deeplesion={tmp_path / 'dee'} --recipe sars_cov_2={tmp_path / 'sar'} --out DIR"
     assert expected in result.output
+
+
+def test_scan_tells_the_plain_layout(tmp_path):
+    write_image(tmp_path / "us" / "mine" / "a.png")
+    (tmp_path / "us" / "mine" / "labels.csv").write_text("file,label\na.png,benign\n")
+    result = run(scan, tmp_path)
+    assert "the plain layout" in result.output
+    assert "1 files to pack: 1 us" in result.output
+    assert f"next  mermed-shard pack {tmp_path} --out DIR" in result.output
+
+
+def test_what_scan_proposes_packs_with_the_labels_and_splits_of_the_recipe(tmp_path):
+    source, out = tmp_path / "source", tmp_path / "packed"
+    for number, name in enumerate(("CHNCXR_0001_0", "CHNCXR_0002_0", "CHNCXR_0327_1")):
+        write_image(source / "ChinaSet_AllFiles" / "CXR_png" / f"{name}.png", size=(40, 48), seed=number)
+    (tmp_path / "salt").write_text("a salt for tests, no secret")
+    command = next(line for line in run(scan, source).output.splitlines() if line.startswith("next"))
+    arguments = command.removeprefix("next  mermed-shard ").replace(" DIR", f" {out}").split(" ")
+    result = run(main, *arguments, "--salt-file", tmp_path / "salt", "--workers", 1)
+    assert result.exit_code == 0, result.output
+    manifest = load_manifest(out)
+    assert manifest.totals["packed"] == 3
+    assert manifest.labels["cxr/shenzhen_tb"]["classes"] == ["normal", "tuberculosis"]
+    assert "cxr/shenzhen_tb" in manifest.recipes
 
 
 def test_scan_goes_on_when_a_known_dataset_cannot_be_listed(tmp_path):
