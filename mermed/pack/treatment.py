@@ -44,7 +44,8 @@ class Treatment:
     offset_hu: float | None = None
     """16-bit rasters that store HU: HU = value + offset_hu (DeepLesion: -32768). None: no known unit."""
     bits: int | None = None
-    """Bits that are really used in a 16-bit raster, such as 12; None: percentiles decide."""
+    """Bits that are really used in a 16-bit raster, such as 12, or by colour in an array of wider numbers (8: PanNuke).
+    None: percentiles decide, and such arrays are refused."""
     is_inverted: bool = False
     """White is low in files that do not say so themselves."""
     crop: Crop = "auto"

@@ -27,15 +27,16 @@ def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
     # Rows are read one by one, so the size of the whole array says nothing of the memory it takes.
     unbounded = replace(bounds, max_bytes=_UNBOUNDED)
     with open_stream(file, unbounded) as stream:
-        layout, is_fortran = _read_header(stream, bounds)
+        layout, is_fortran = _read_header(stream, bounds, treatment.bits)
         _check_to_end(stream, layout.total * layout.frame_bytes)
     if is_fortran and layout.total * layout.frame_bytes > bounds.max_bytes:
         raise RejectedInput("file_limit", f"a columns-first array of more than {bounds.max_bytes} bytes")
-    rows = _whole(file, unbounded, bounds) if is_fortran else _rows(file, unbounded, bounds)
+    take = _whole if is_fortran else _rows
+    rows = take(file, unbounded, bounds, treatment.bits)
     return Frames((layout.image(row, index) for index, row in enumerate(rows)), layout.total)
 
 
-def _read_header(stream: BinaryIO, bounds: Bounds) -> tuple[ArrayLayout, bool]:
+def _read_header(stream: BinaryIO, bounds: Bounds, bits: int | None) -> tuple[ArrayLayout, bool]:
     try:
         version = npy_format.read_magic(stream)
         if version not in _HEADERS:
@@ -43,7 +44,7 @@ def _read_header(stream: BinaryIO, bounds: Bounds) -> tuple[ArrayLayout, bool]:
         shape, is_fortran, dtype = _HEADERS[version](stream)
     except (ValueError, EOFError):
         raise RejectedInput("corrupt", "the header of the array cannot be read") from None
-    return ArrayLayout.of(shape, dtype, bounds), is_fortran and len(shape) > 1
+    return ArrayLayout.of(shape, dtype, bounds, bits), is_fortran and len(shape) > 1
 
 
 def _check_to_end(stream: BinaryIO, num_bytes: int) -> None:
@@ -58,16 +59,16 @@ def _check_to_end(stream: BinaryIO, num_bytes: int) -> None:
         raise RejectedInput("truncated", f"{found} bytes of values, and the header claims {num_bytes}")
 
 
-def _rows(file: RawFile, unbounded: Bounds, bounds: Bounds) -> Iterator[NDArray[Any]]:
+def _rows(file: RawFile, unbounded: Bounds, bounds: Bounds, bits: int | None) -> Iterator[NDArray[Any]]:
     with open_stream(file, unbounded) as stream:
-        layout, _ = _read_header(stream, bounds)
+        layout, _ = _read_header(stream, bounds, bits)
         for _ in range(layout.total):
             yield np.frombuffer(_exactly(stream, layout.frame_bytes), layout.dtype).reshape(layout.frame_shape)
 
 
-def _whole(file: RawFile, unbounded: Bounds, bounds: Bounds) -> Iterator[NDArray[Any]]:
+def _whole(file: RawFile, unbounded: Bounds, bounds: Bounds, bits: int | None) -> Iterator[NDArray[Any]]:
     with open_stream(file, unbounded) as stream:
-        layout, _ = _read_header(stream, bounds)
+        layout, _ = _read_header(stream, bounds, bits)
         shape = layout.frame_shape if layout.count is None else (layout.count, *layout.frame_shape)
         values = np.frombuffer(_exactly(stream, layout.total * layout.frame_bytes), layout.dtype)
         array = values.reshape(shape, order="F")

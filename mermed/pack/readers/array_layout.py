@@ -17,16 +17,17 @@ _KINDS = "uif"
 class ArrayLayout:
     """Images in an array of one of the shapes [H W], [H W C], [N H W], [N H W C] and [N C H W], with C of 1 or 3.
 
-    `count` is N, and None for an array that is one image.
+    `count` is N, and None for an array that is one image. `bits` is what a recipe says of values in wider numbers.
     """
 
     count: int | None
     frame_shape: tuple[int, ...]
     dtype: np.dtype[Any]
     is_channel_first: bool
+    bits: int | None = None
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], dtype: np.dtype[Any], bounds: Bounds) -> Self:
+    def of(cls, shape: tuple[int, ...], dtype: np.dtype[Any], bounds: Bounds, bits: int | None = None) -> Self:
         """The layout of an array by its header alone; raises RejectedInput for what is no image or beyond the bounds.
 
         A last axis of 1 or 3 is the colour, so three-dimensional arrays of another last axis are stacks of grey images.
@@ -46,8 +47,8 @@ class ArrayLayout:
         if count is not None and not 1 <= count <= bounds.max_frames:
             raise RejectedInput("limits", f"{count} images, and 1 to {bounds.max_frames} are read")
         if len(frame_shape) == 3 and frame_shape[0 if is_channel_first else 2] == 3:
-            _check_colour(dtype)
-        return cls(count, frame_shape, dtype, is_channel_first)
+            _check_colour(dtype, bits)
+        return cls(count, frame_shape, dtype, is_channel_first, bits)
 
     @property
     def frame_bytes(self) -> int:
@@ -67,7 +68,8 @@ class ArrayLayout:
         bits = 8 * self.dtype.itemsize
         native = pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
         if pixels.ndim == 3:
-            levels = (native >> (bits - 8)).astype(np.uint8)
+            levels = _bytes_of(native) if self.bits == 8 else (native >> (bits - 8)).astype(np.uint8)
+            bits = self.bits or bits
             return RawImage(pixels=np.ascontiguousarray(levels), scale="display", source_bits=bits, frame=frame)
         if native.dtype == np.uint8:
             return RawImage(pixels=np.ascontiguousarray(native), scale="display", source_bits=8, frame=frame)
@@ -77,7 +79,15 @@ class ArrayLayout:
         return RawImage(pixels=values, scale="stored", source_bits=bits, padding=padding, frame=frame)
 
 
-def _check_colour(dtype: np.dtype[Any]) -> None:
-    """Colour in other numbers has no agreed white, so it is not guessed."""
-    if dtype.kind != "u" or dtype.itemsize > 2:
+def _check_colour(dtype: np.dtype[Any], bits: int | None) -> None:
+    """Colour in other numbers has no agreed white, so it is not guessed; a recipe may say that it has 8 bits."""
+    if bits != 8 and (dtype.kind != "u" or dtype.itemsize > 2):
         raise RejectedInput("no_decoder", "colour in other numbers than 8 or 16 bits without a sign")
+
+
+def _bytes_of(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Whole numbers from 0 to 255, however they are stored, as bytes; raises RejectedInput for any other value."""
+    levels = np.nan_to_num(values, nan=-1).clip(0, 255).astype(np.uint8)
+    if not np.array_equal(levels, values):
+        raise RejectedInput("range", "colour that is no whole number from 0 to 255, though it has 8 bits by its recipe")
+    return levels

@@ -31,7 +31,7 @@ def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
         raise RejectedInput("needs_file", "an HDF5 file cannot be read inside an archive; unpack it")
     with h5py.File(file.path, "r") as opened:
         dataset = _find(opened, file.member)
-        layout = ArrayLayout.of(tuple(dataset.shape), dataset.dtype, bounds)
+        layout = ArrayLayout.of(tuple(dataset.shape), dataset.dtype, bounds, treatment.bits)
         block = _rows_per_block(dataset, layout, bounds)
         name = str(dataset.name)
     return Frames(_images(file.path, name, layout, block), layout.total)
