@@ -119,7 +119,8 @@ class Publisher:
     def _write_pages(self, data: ReportData, splits: SplitList) -> None:
         """The pages for people and other tools that lie beside the shards."""
         self._depot.write("report.html", render_report(data).encode("utf-8", "backslashreplace"))
-        for name, content in card_files(data.manifest, data.cards, read=self._depot.read, splits=splits).items():
+        files = card_files(data.manifest, data.cards, read=self._depot.read, splits=splits, licences=data.licences)
+        for name, content in files.items():
             self._depot.write(name, content)
 
     def _number(self) -> list[ShardRow]:

@@ -14,7 +14,7 @@ from mermed.pack.moments import MomentTable
 from mermed.pack.options import PackOptions
 from mermed.pack.report_data import HISTOGRAM_BINS, Pair, Reject, ReportData
 
-MAX_REJECTS = 24
+MAX_REJECTS = 200
 MAX_THUMBNAILS_PER_REASON = 4
 _NO_PLACE = ""
 
@@ -104,12 +104,10 @@ class Tally:
         rejects = []
         for kind, count in self._rejects.most_common(MAX_REJECTS):
             reason, detail, place, bin = kind
-            pictures = self._pictures.get(kind) or [None]
-            first = Reject(reason=reason, detail=detail, place=place, raw_jpeg=pictures[0], bin=bin, count=count)
-            rejects += [
-                first,
-                *(Reject(reason=reason, detail=detail, place=place, raw_jpeg=p, bin=bin) for p in pictures[1:]),
-            ]
+            first, *others = self._pictures.get(kind) or [None]
+            facts = {"reason": reason, "detail": detail, "place": place, "bin": bin}
+            rejects.append(Reject(**facts, raw_jpeg=first, count=count - len(others)))
+            rejects += [Reject(**facts, raw_jpeg=picture) for picture in others]
         return ReportData(
             manifest=manifest,
             reasons=reasons,
