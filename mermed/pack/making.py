@@ -23,8 +23,6 @@ from mermed.pack.sample import CHANGED, HISTOGRAM_BINS, Finished, MadeSample, Ou
 
 SPOOL_BYTES = 2**28
 """Bytes of one bucket's images that wait in memory to be put into order; more go through a temporary file."""
-EXHIBITS_PER_INPUT = 2
-"""Frames of one volume or film that the report shows."""
 MAX_REJECT_PICTURES = 8
 """Thumbnails of rejected pictures that one bucket keeps."""
 _TOOLS = ("pillow", "pydicom", "pylibjpeg-openjpeg", "python-gdcm", "nibabel", "openslide-python", "av", "h5py")
@@ -131,7 +129,7 @@ class BucketMaker:
                 moments=sample.moments,
             )
         )
-        if sample.raw_thumbnail and sum(row.task == number for row in self._samples) <= EXHIBITS_PER_INPUT:
+        if sample.raw_thumbnail:
             exhibit = Exhibit(
                 key=meta.key, caption=caption(meta), raw=sample.raw_thumbnail, packed=sample.packed_thumbnail
             )

@@ -26,6 +26,8 @@ from mermed.pack.split import Placement
 from mermed.pack.thumbnail import thumbnail
 
 CHANGED = "changed"
+SHOWN_FRAMES = 2
+"""Frames of one volume or film that the report shows."""
 HISTOGRAM_BINS = 64
 
 
@@ -90,14 +92,15 @@ def make_samples(task: Task, options: PackOptions) -> Iterator[Outcome | Finishe
     Measured is the canonical image as a screen would show it, before its codec: what JPEG changes at quality 95 is far
     below what the measures tell apart. Raises IntegrityError when a reader loses frames.
     """
-    source, inputs = task.image, 0
+    source, inputs, made = task.image, 0, 0
     try:
         for item in read_frames(RawFile(source.path, source.member), options.bounds, source.treatment):
             inputs += item.count if isinstance(item, RejectedFrame) else 1
             if isinstance(item, RejectedFrame):
                 yield _reject(task, item.reason, item.detail, item.bin, item.count)
             else:
-                yield _make_sample(task, item, options)
+                yield _make_sample(task, item, options, shows=task.shows and made < SHOWN_FRAMES)
+                made += 1
     except RejectedInput as rejected:
         inputs += 1
         yield _reject(task, rejected.reason_slug, rejected.detail, rejected.bin)
@@ -123,7 +126,7 @@ def _has_changed(task: Task) -> bool:
     return bool(task.mtime_ns) and (status.st_size, status.st_mtime_ns) != (task.size_bytes, task.mtime_ns)
 
 
-def _make_sample(task: Task, raw: RawImage, options: PackOptions) -> Outcome:
+def _make_sample(task: Task, raw: RawImage, options: PackOptions, *, shows: bool) -> Outcome:
     source = task.image
     try:
         canonical = make_canonical(raw, source.modality, options, source.treatment)
@@ -141,8 +144,8 @@ def _make_sample(task: Task, raw: RawImage, options: PackOptions) -> Outcome:
         perceptual=perceptual_hash(np.asarray(shown)).hex(),
         moments=image_moments(shown),
         histogram=_histogram(shown),
-        raw_thumbnail=thumbnail(raw.pixels) if task.shows else b"",
-        packed_thumbnail=thumbnail(np.asarray(shown)) if task.shows else b"",
+        raw_thumbnail=thumbnail(raw.pixels) if shows else b"",
+        packed_thumbnail=thumbnail(np.asarray(shown)) if shows else b"",
     )
 
 

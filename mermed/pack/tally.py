@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from mermed.contract import Manifest
@@ -105,9 +105,10 @@ class Tally:
         for kind, count in self._rejects.most_common(MAX_REJECTS):
             reason, detail, place, bin = kind
             first, *others = self._pictures.get(kind) or [None]
-            facts = {"reason": reason, "detail": detail, "place": place, "bin": bin}
-            rejects.append(Reject(**facts, raw_jpeg=first, count=count - len(others)))
-            rejects += [Reject(**facts, raw_jpeg=picture) for picture in others]
+            reject = Reject(
+                reason=reason, detail=detail, place=place, raw_jpeg=first, bin=bin, count=count - len(others)
+            )
+            rejects += [reject, *(replace(reject, raw_jpeg=picture, count=1) for picture in others)]
         return ReportData(
             manifest=manifest,
             reasons=reasons,
