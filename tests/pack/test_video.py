@@ -1,6 +1,7 @@
 """Films: frames that differ, evenly spaced, up to the last good one; the rest is counted."""
 
 import itertools
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ def picture(number, size=(64, 48)):
     return np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
 
 
-def film(path, pictures, *, codec="mpeg4", container=None):
-    """Write pictures (all of one size) as a film of constant rate, every frame a key frame."""
+def film(path, pictures, *, codec="mpeg4", container=None, times=None):
+    """Write pictures (all of one size) as a film of 25 a second, or at `times`, every frame a key frame."""
     pictures = list(pictures)
     with av.open(str(path), "w", format=container) as out:
         track = out.add_stream(codec, rate=25)
@@ -31,8 +32,10 @@ def film(path, pictures, *, codec="mpeg4", container=None):
         track.bit_rate = 8_000_000
         if codec != "libvpx":
             track.codec_context.qmin = track.codec_context.qmax = 2
-        for pixels in pictures:
-            for packet in track.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")):
+        for number, pixels in enumerate(pictures):
+            frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
+            frame.pts, frame.time_base = times[number] if times else number, Fraction(1, 25)
+            for packet in track.encode(frame):
                 out.mux(packet)
         for packet in track.encode():
             out.mux(packet)
@@ -102,6 +105,25 @@ def test_a_cut_film_gives_its_frames_up_to_the_cut(share, tmp_path):
     assert 30 * share - 8 < len(kept) < 30 * share + 4
     for raw in kept[:-1]:
         assert np.array_equal(raw.pixels, whole[raw.frame])
+
+
+def test_frames_that_stand_still_are_left_out_of_a_film_and_not_missed(tmp_path):
+    path = film(tmp_path / "x.avi", map(picture, range(7)), codec="mjpeg", times=[0, 1, 2, 6, 7, 8, 12])
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 13
+    kept, rejected = parted(path)
+    assert ([raw.frame for raw in kept], rejected) == (list(range(7)), {})
+
+
+def test_a_header_that_promises_too_much_is_not_believed(tmp_path):
+    path = film(tmp_path / "x.avi", map(picture, range(7)), codec="mjpeg")
+    content = bytearray(path.read_bytes())
+    length = content.index(b"strh") + 8 + 32
+    assert int.from_bytes(content[length : length + 4], "little") == 7
+    content[length : length + 4] = (2**30).to_bytes(4, "little")
+    path.write_bytes(content)
+    kept, rejected = parted(path)
+    assert (len(kept), rejected) == (7, {})
 
 
 def test_a_film_without_frames_is_quarantined(tmp_path):

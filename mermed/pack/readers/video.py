@@ -63,15 +63,38 @@ class _Film:
         with open_raw(self.file, self.bounds) as stream, _opened(stream) as container:
             track = _track(container)
             check_size(track.codec_context.width, track.codec_context.height, self.bounds)
-            self.claimed = track.frames
-            packets, shrink = 0, VideoReformatter()
+            # A promise beyond the bound is a damaged header, and no count of what is lost.
+            self.claimed = track.frames if track.frames <= self.bounds.max_frames else 0
+            progress = _Progress()
+            shrink = VideoReformatter()
             for packet in _demux(container, track):
-                packets += packet.size > 0
+                progress.add(packet)
                 for frame in _decode(packet):
                     check_size(frame.width, frame.height, self.bounds)
                     yield _Shot(frame, bool(frame.is_corrupt), shrink)
-            # Packets are counted, not frames: a codec may merge some, and an edit list hides some.
-            self.missing = max(0, self.claimed - packets)
+            self.missing = max(0, self.claimed - progress.frames(track))
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far the packets of a film went. Packets are counted, not frames: a codec may merge some, and an edit list
+    hides some. Their time counts too: a film may leave out frames that stand still, and promises them all the same."""
+
+    packets: int = 0
+    first: int | None = None
+    last: int = 0
+
+    def add(self, packet: Any) -> None:
+        self.packets += packet.size > 0
+        if packet.dts is not None:
+            self.first = packet.dts if self.first is None else self.first
+            self.last = max(self.last, packet.dts)
+
+    def frames(self, track: Any) -> int:
+        """Frames up to the last packet, whether they came or stand still."""
+        if self.first is None or not track.average_rate or not track.time_base:
+            return self.packets
+        return max(self.packets, round((self.last - self.first) * track.time_base * track.average_rate) + 1)
 
 
 @contextmanager
