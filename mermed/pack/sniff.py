@@ -55,7 +55,10 @@ _NIFTI_1, _NIFTI_2 = (b"n+1\0", b"ni1\0"), (b"n+2\0", b"ni2\0")
 # The header of Analyze 7.5, whose only mark is its own length.
 _ANALYZE = (b"\x5c\x01\0\0", b"\0\0\x01\x5c")
 # A DICOM file without preamble starts with an element of group 0002 or 0008, little endian.
-_BARE_DICOM = (b"\x02\0\0\0", b"\x02\0\x01\0", b"\x08\0\0\0", b"\x08\0\x01\0", b"\x08\0\x05\0", b"\x08\0\x08\0")
+_BARE_DICOM = tuple(
+    bytes((group, 0, element, 0))
+    for group, element in ((2, 0), (2, 1), (8, 0), (8, 1), (8, 5), (8, 8), (8, 0x12), (8, 0x16), (8, 0x18))
+)
 
 
 def sniff(path: Path) -> Family:
