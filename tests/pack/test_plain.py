@@ -153,6 +153,20 @@ def test_every_row_of_an_archive_that_cannot_be_listed_has_its_reason(write_sour
     assert sorted(row.reason for row in listing.rejected) == ["compressed_tar", "corrupt", "corrupt"]
 
 
+def test_an_archive_that_is_a_link_out_of_the_source_or_a_pipe_is_never_opened(write_source, tmp_path):
+    source = zipped_source(write_source, tmp_path, ["out.zip/a/1.png", "pipe.zip/a/1.png"])
+    (tmp_path / "elsewhere.zip").write_bytes((source / "us/set/part1.zip").read_bytes())
+    (source / "us/set/out.zip").symlink_to(tmp_path / "elsewhere.zip")
+    os.mkfifo(source / "us/set/pipe.zip")
+    listing = walk(source)
+    reasons = {row.place: row.reason for row in listing.rejected}
+    assert reasons["us/set/out.zip/a/1.png"] == "path_escape"
+    (piped,) = (image for image in listing.images if image.file.startswith("pipe.zip"))
+    with pytest.raises(RejectedInput) as caught:
+        list(read_frames(RawFile(piped.path, piped.member), Bounds(), Treatment()))
+    assert caught.value.reason_slug == "missing"
+
+
 def test_a_folder_named_like_an_archive_is_a_folder(write_source, tmp_path):
     listing = walk(write_source([{"file": "part.zip/a.png", "label": "a"}]))
     assert [(image.path.name, image.member) for image in listing.images] == [("a.png", "")]
