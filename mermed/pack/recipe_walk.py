@@ -1,7 +1,6 @@
 """Recipe walk: every file below a dataset's root, those inside its ZIP and TAR archives too; opens nothing else."""
 
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from mermed.pack.raw import Bin, RawFile, RejectedInput
 from mermed.pack.recipe_text import MAX_TEXT, plain
 
 _ARCHIVES = (".zip", ".tar", *COMPRESSED_TARS)
+MAX_DEPTH = 100
 _IGNORED = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 
 
@@ -50,6 +50,8 @@ class _Walker:
         real = os.path.realpath(folder)
         if real in above:
             return self.reject(file, "symlink_loop", "a link leads back to a folder above it", "excluded")
+        if len(above) >= MAX_DEPTH:
+            return self.reject(file, "name_limit", f"more than {MAX_DEPTH} folders inside each other")
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
@@ -63,7 +65,7 @@ class _Walker:
         """The first folders, and the first files of every suffix: enough to tell what a large folder is."""
         counts: Counter[str] = Counter()
         for entry in entries:
-            kind = "/" if entry.is_dir() else os.path.splitext(entry.name)[1].lower()
+            kind = "/" if entry.is_dir(follow_symlinks=False) else os.path.splitext(entry.name)[1].lower()
             counts[kind] += 1
             if counts[kind] <= self.glance:
                 yield entry
@@ -73,20 +75,17 @@ class _Walker:
             return self.reject(file, "name_limit", f"its path is longer than {MAX_TEXT} characters")
         if entry.is_symlink() and not _is_below(os.path.realpath(entry.path), self.root):
             return self.reject(file, "path_escape", "a link leads out of the dataset")
-        if entry.is_dir():
-            return self.walk(Path(entry.path), f"{file}/", f"{view}/", above)
-        return self.take_file(Path(entry.path), file, view)
-
-    def take_file(self, path: Path, file: str, view: str) -> None:
         try:
-            mode = path.stat().st_mode
+            kind = "folder" if entry.is_dir() else "file" if entry.is_file() else "other"
         except OSError as error:
             return self.reject(file, "unreadable", type(error).__name__)
-        if not stat.S_ISREG(mode):
-            return self.reject(file, "not_a_file", "not a regular file")
-        if path.name.lower().endswith(_ARCHIVES):
-            return self.open_archive(path, file, view.rpartition(".")[0])
-        self.files.append(FoundFile(file, view, RawFile(path)))
+        if kind == "other":
+            return self.reject(file, "not_a_file", "not a regular file, or a link to nothing")
+        if kind == "folder":
+            return self.walk(Path(entry.path), f"{file}/", f"{view}/", above)
+        if entry.name.lower().endswith(_ARCHIVES):
+            return self.open_archive(Path(entry.path), file, view.rpartition(".")[0])
+        self.files.append(FoundFile(file, view, RawFile(Path(entry.path))))
         return None
 
     def open_archive(self, path: Path, file: str, view: str) -> None:

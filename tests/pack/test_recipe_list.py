@@ -180,6 +180,7 @@ def test_links_out_loops_pipes_and_closed_folders_are_rejected_and_never_block(r
     (folder / "up").symlink_to(tmp_path)
     (folder / "sub" / "loop").symlink_to(folder)
     (folder / "gone.png").symlink_to(folder / "nothing.png")
+    (folder / "self.png").symlink_to(folder / "self.png")
     (folder / "inside.png").symlink_to(folder / "1.png")
     os.mkfifo(folder / "pipe.png")
     listing = list_recipe(folder, recipe(f"[[tables]]\n{TABLE}"))
@@ -188,10 +189,21 @@ def test_links_out_loops_pipes_and_closed_folders_are_rejected_and_never_block(r
         "set/out.png": "path_escape",
         "set/up": "path_escape",
         "set/sub/loop/": "symlink_loop",
-        "set/gone.png": "unreadable",
+        "set/gone.png": "not_a_file",
+        "set/self.png": "unreadable",
         "set/pipe.png": "not_a_file",
         "set/closed/": "unreadable",
     }
+
+
+def test_a_tree_of_too_many_folders_is_rejected_where_it_goes_too_deep(root):
+    folder = root("1.png")
+    deep = folder.joinpath(*["d"] * 400)
+    deep.mkdir(parents=True)
+    (deep / "2.png").touch()
+    listing = list_recipe(folder, recipe(""))
+    assert sorted(classes(listing)) == ["1.png"]
+    assert reasons(listing) == {"set/" + "d/" * 100: "name_limit"}
 
 
 def test_an_archive_is_the_folder_it_was_made_of(root):

@@ -54,6 +54,7 @@ def test_a_dataset_left_in_its_archive_is_recognised(tmp_path):
 
 def test_nothing_is_recognised_in_an_empty_folder_or_by_the_name_of_a_folder(tmp_path):
     (tmp_path / "nih_chestxray14").mkdir()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert recognise(tmp_path, known_recipes()) == []
 
 
