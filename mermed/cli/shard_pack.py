@@ -73,7 +73,10 @@ class Part(click.ParamType):
     "--depth", default="8", show_default=True, type=click.Choice(["8", "16"]), help="16 keeps CT and CXR whole."
 )
 @click.option(
-    "--ct-window", default="soft_tissue", show_default=True, help="CT in HU: soft_tissue, lung, brain, bone, blood."
+    "--ct-window",
+    default="soft_tissue",
+    show_default=True,
+    help="CT in HU: soft_tissue, lung, brain, bone, blood, or centre/width such as -600/1500.",
 )
 @click.option("--max-pixels", default=2**28, show_default=True, help="Refuse images that claim more pixels.")
 @click.option("--max-seconds", default=120.0, show_default=True, help="Wall time a file may take until its next frame.")
