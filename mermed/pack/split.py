@@ -54,9 +54,11 @@ def _place_group(images: Sequence[ListedImage], identity: Identity) -> Placement
     member = min(
         min(_members(image, 0)) if image.patient_id or image.group_id else f"f{image.file}" for image in images
     )
+    # Datasets of one namespace share patients and lesions, so these have one id and one drawn split in all of them.
+    scope = first.dataset if member.startswith("f") else first.namespace or first.dataset
     given = {image.split for image in images if image.split}
-    split = given.pop() if given else split_of(identity.draw(first.modality, first.dataset, member))
-    return Placement(split, identity.group_id(first.modality, first.dataset, member))
+    split = given.pop() if given else split_of(identity.draw(first.modality, scope, member))
+    return Placement(split, identity.group_id(first.modality, scope, member))
 
 
 def split_of(draw: float) -> str:

@@ -1,5 +1,6 @@
 """Splits: what shares a patient or group stays together, whatever the order of the rows."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,19 @@ def test_another_salt_and_another_dataset_give_other_groups():
     one = place([image(0, "a")], IDENTITY)[0].group
     assert one != place([image(0, "a")], Identity(b"another salt of the tests"))[0].group
     assert one != place([image(0, "a", dataset="other")], IDENTITY)[0].group
+
+
+def test_datasets_of_one_namespace_share_the_group_and_the_drawn_split_of_a_lesion():
+    def placed(dataset, namespace, group):
+        return place([replace(image(1, group=group, dataset=dataset), namespace=namespace)], IDENTITY)[0]
+
+    lesions = [f"HAM_{number:07d}" for number in range(40)]
+    assert [placed("ham10000", "isic", name) for name in lesions] == [
+        placed("isic2018", "isic", name) for name in lesions
+    ]
+    assert len({placed("ham10000", "isic", name).split for name in lesions}) > 1
+    assert placed("ham10000", "isic", lesions[0]).group != placed("ham10000", "other", lesions[0]).group
+    assert placed("set", "", lesions[0]) == placed("set", "set", lesions[0])
+    assert placed("ham10000", "isic", "").group != placed("isic2018", "isic", "").group, (
+        "files of one name are strangers"
+    )
