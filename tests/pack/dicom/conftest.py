@@ -34,8 +34,13 @@ def write(tmp_path):
         dataset.BitsAllocated, dataset.BitsStored = pixels.dtype.itemsize * 8, bits
         dataset.HighBit, dataset.PixelRepresentation = bits - 1, int(pixels.dtype.kind == "i")
         dataset.PixelData = pixels.tobytes()
+        dataset["PixelData"].VR = "OB" if pixels.dtype.itemsize == 1 else "OW"
         for tag, value in tags.items():
             setattr(dataset, tag, value)
+        if meta.TransferSyntaxUID.is_transfer_syntax:
+            dataset.set_original_encoding(
+                meta.TransferSyntaxUID.is_implicit_VR, meta.TransferSyntaxUID.is_little_endian
+            )
         dataset.save_as(tmp_path / name, enforce_file_format=True)
         return tmp_path / name, dataset
 
