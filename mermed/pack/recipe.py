@@ -49,6 +49,7 @@ class Images:
     exclude: tuple[Exclude, ...] = ()
     path: tuple[str, ...] = ()
     licence: str = ""
+    most_per_group: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

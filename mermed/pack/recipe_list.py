@@ -15,6 +15,7 @@ from mermed.pack.recipe_labels import Labeller
 from mermed.pack.recipe_split import SplitRule, hold_out
 from mermed.pack.recipe_tables import LoadedTable, Row, load_table
 from mermed.pack.recipe_text import Template, compile_globs, compile_regex, find_fields
+from mermed.pack.recipe_thin import thin
 from mermed.pack.recipe_walk import FoundFile, base_fields, walk_files
 from mermed.pack.treatment import Treatment
 
@@ -70,13 +71,18 @@ def _list(root: Path, recipe: Recipe) -> Listing:
     used |= arrays.used
     if not images:
         raise _nothing_found(root, recipe, len(walk.files))
+    passed_over = arrays.passed_over - used
     for found in walk.files:
-        if found.file in arrays.passed_over - used:
+        if found.file in passed_over:
             rejected.append(_row(recipe, found.file, "other_version", "a better version of it is there"))
         elif found.file not in used:
             rejected.append(_row(recipe, found.file, "not_listed", "the recipe does not list it"))
     if recipe.split.conflict == "hold_out":
         images = hold_out(images)
+    if recipe.images and recipe.images.most_per_group > 0:
+        images, thinned = thin(images, recipe.images.most_per_group)
+        detail = f"at most {recipe.images.most_per_group} unlabelled images of one group are packed"
+        rejected += [_row(recipe, image.file, "thinned", detail) for image in thinned]
     images.sort(key=lambda image: (image.modality, image.file))
     digests = {f"{modality}/{recipe.name}": recipe.digest for modality in sorted({i.modality for i in images})}
     return Listing(images=tuple(images), rejected=tuple(rejected), recipes=digests)

@@ -301,6 +301,21 @@ def test_a_later_table_is_joined_by_a_field_of_an_earlier_one_and_paths_win_over
     assert (image.labels["class"], image.patient_id, image.split) == ("1.png:x", "p7", "test")
 
 
+def test_of_the_unlabelled_images_of_one_group_only_so_many_are_kept_evenly_spaced(root):
+    files = [f"s{series}/{number:03d}.png" for series in (1, 2) for number in range(40 // series**2)]
+    folder = root(*files, "lone.png", labels="id,dx\n001,key\n")
+    thinned = recipe(
+        '[images]\ninclude = "**/*.png"\nmost_per_group = 4\npath = ["^(?P<series>s[12])/", "^"]\n'
+        f'[[tables]]\n{TABLE}[labels]\nclass = "{{dx}}"\n[groups]\ngroup = "{{series}}"\n'
+    )
+    listing = list_recipe(folder, thinned)
+    kept = [image.file for image in listing.images]
+    assert [file for file in kept if file.startswith("s1")] == [f"s1/{n:03d}.png" for n in (1, 5, 15, 25, 35)]
+    assert "s2/001.png" in kept and "lone.png" in kept
+    assert listing.num_inputs == len(files) + 1
+    assert set(reasons(listing).values()) == {"thinned"}
+
+
 def test_an_unknown_split_is_an_error_and_a_patient_in_two_splits_can_be_held_out_whole(root):
     folder = root("train/p1_a.png", "test/p1_b.png", "train/p2_a.png", "train/p1_c.png")
     text = '[images]\ninclude = "*/*.png"\npath = "(?P<part>[a-z]+)/(?P<p>p[0-9])"\n[groups]\npatient = "{p}"\n'
