@@ -140,6 +140,17 @@ def test_a_damaged_page_ends_the_stack_with_a_row_for_the_rest(tmp_path):
     assert rejected == {"corrupt": 2}
 
 
+def test_pages_of_a_kind_that_pillow_does_not_know_have_no_decoder(tmp_path):
+    path = save(tmp_path / "x.tif", [page.astype(np.uint16) for page in pictures(2)], "TIFF")
+    content = bytearray(path.read_bytes())
+    bits = content.index(struct.pack("<HHI", 258, 3, 1))
+    struct.pack_into("<H", content, bits + 8, 48)
+    path.write_bytes(content)
+    with pytest.raises(RejectedInput) as caught:
+        parted(path)
+    assert caught.value.reason_slug == "no_decoder"
+
+
 def chain(count, *, is_ring=False):
     """A TIFF of `count` directories without entries, each pointing at the next."""
     following = [8 + 6 * number for number in range(1, count)] + [8 if is_ring else 0]

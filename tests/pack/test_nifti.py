@@ -3,6 +3,7 @@
 import gzip
 import struct
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -258,6 +259,21 @@ def test_a_gzip_bomb_is_not_unfolded(tmp_path):
             folded.write(bytes(2**20))
     assert (tmp_path / "bomb.nii.gz").stat().st_size < 2**18
     assert reason_of(tmp_path / "bomb.nii.gz") == ("quarantined", "limits")
+
+
+def test_a_volume_in_an_archive_is_read_in_place(tmp_path):
+    for name in ("x.nii", "x.nii.gz"):
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+            archive.write(save(tmp_path / name, body()), f"a/{name}")
+        items = list(read_frames(RawFile(tmp_path / "x.zip", f"a/{name}"), Bounds(), ALL))
+        assert np.array_equal(items[3].pixels, body()[::-1, ::-1, 3].T)
+        (tmp_path / "x.zip").unlink()
+    nib.save(nib.Nifti1Pair(body(), np.eye(4)), tmp_path / "x.img")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(tmp_path / "x.hdr", "x.hdr")
+    with pytest.raises(RejectedInput) as caught:
+        list(read_frames(RawFile(tmp_path / "x.zip", "x.hdr"), Bounds(), ALL))
+    assert caught.value.reason_slug == "needs_file"
 
 
 def test_slices_beyond_the_bound_are_refused(tmp_path):

@@ -27,9 +27,15 @@ def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
 
 def _items(file: RawFile, pages: int, bounds: Bounds, treatment: Treatment) -> Iterator[RawImage | RejectedFrame]:
     chosen = spread(pages, treatment.sampling.max_frames)
-    with open_pages(file, bounds) as image:
-        for page in chosen:
-            yield _page(image, page, bounds)
+    try:
+        with open_pages(file, bounds) as image:
+            for page in chosen:
+                yield _page(image, page, bounds)
+    except RejectedInput as error:
+        # Its pages were counted, so it is a TIFF.
+        if error.reason_slug != "not_an_image":
+            raise
+        raise RejectedInput("no_decoder", "a TIFF of this sample format is not supported") from None
     yield from left_out(pages - len(chosen), "not_sampled", "pages the sampling leaves out")
 
 
