@@ -24,6 +24,7 @@ def reasons(listing):
 
 def write_root(folder, *files, labels=None):
     """Files below `folder` that no listing opens, and a labels.csv."""
+    folder.mkdir(exist_ok=True)
     for file in files:
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
