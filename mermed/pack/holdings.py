@@ -154,8 +154,7 @@ def _from_sample(sample: EncodedSample, crops: bool) -> _Known:
     stored = decode_image(sample.image, sample.extension)
     pixels = np.ascontiguousarray(stored)
     # "decoded" keeps these digests apart from those of the pixels before a lossy codec.
-    digest = xxhash.xxh3_128(str(("decoded", pixels.shape, pixels.dtype.str)).encode())
-    digest.update(pixels.data)
+    digest = pixel_digest(pixels, "decoded")
     shown = to_display(stored, meta)
     return _Known(
         key=meta.key,
@@ -164,10 +163,17 @@ def _from_sample(sample: EncodedSample, crops: bool) -> _Known:
         modality=meta.modality,
         dataset=meta.dataset,
         label=label_text(meta.labels),
-        pixels=digest.hexdigest(),
+        pixels=digest,
         perceptual=perceptual_hash(np.asarray(shown)).hex(),
         inner=b"".join(perceptual_hash(_centre(shown, share)) for share in INNER_SHARES) if crops else b"",
     )
+
+
+def pixel_digest(pixels: NDArray[Any], *marks: str) -> str:
+    """Hex of the XXH3-128 that is equal for equal pixels, shapes, types and `marks`; as splits.csv lists it."""
+    digest = xxhash.xxh3_128(str((*marks, pixels.shape, pixels.dtype.str)).encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def _centre(image: Image.Image, share: float) -> NDArray[Any]:
