@@ -436,7 +436,7 @@ def covid_chestxray(root):
         modality="cxr",
         images={
             f"images/{rows[0][7]}": {"labels": {"class": "Pneumonia/Viral/COVID-19"}, "patient_id": "2"},
-            f"images/{rows[2][7]}": {"labels": {}, "patient_id": "12"},
+            f"images/{rows[2][7]}": {"labels": {}, "patient_id": "12", "licence": "CC BY-NC-SA"},
         },
         rejected={
             f"images/{rows[1][7]}": "lateral",
