@@ -168,16 +168,18 @@ def position_of(header: FrameHeader) -> float | None:
 def region_of(dataset: Dataset) -> tuple[tuple[int, int, int, int], tuple[float, float] | None] | None:
     """The scan of an ultrasound screen, (top, left, height, width), with its spacing in mm where that is a length.
 
-    The largest flat region of tissue (B-mode), else the largest flat one; None when the header names none that fits.
+    The largest flat region of tissue (B-mode), else the largest flat one. None when the header names none, or any that
+    lies outside the image: the image was reduced then, and its regions were not.
     """
     found = []
     for item in dataset.get("SequenceOfUltrasoundRegions") or ():
         if item.get("RegionSpatialFormat") != _FLAT:
             continue
-        left, top = max(0, whole(item, "RegionLocationMinX0", 0)), max(0, whole(item, "RegionLocationMinY0", 0))
-        right = min(whole(item, "RegionLocationMaxX1", -1) + 1, int(dataset.Columns))
-        bottom = min(whole(item, "RegionLocationMaxY1", -1) + 1, int(dataset.Rows))
-        height, width = bottom - top, right - left
+        left, top = whole(item, "RegionLocationMinX0", 0), whole(item, "RegionLocationMinY0", 0)
+        right, bottom = (whole(item, f"RegionLocationMax{end}1", -1) + 1 for end in "XY")
+        if right > int(dataset.Columns) + 1 or bottom > int(dataset.Rows) + 1:
+            return None
+        height, width = min(bottom, int(dataset.Rows)) - top, min(right, int(dataset.Columns)) - left
         if min(height, width) >= LEAST_REGION_PX:
             is_tissue = item.get("RegionDataType") == _TISSUE
             found.append((is_tissue, height * width, (top, left, height, width), _region_spacing(item)))
