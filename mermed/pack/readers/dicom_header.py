@@ -135,7 +135,7 @@ def padding_of(stored: NDArray[Any], dataset: Dataset) -> NDArray[np.bool_] | No
         return None
     limit = number(dataset.get("PixelPaddingRangeLimit"))
     low, high = sorted(_signed(end, stored.dtype) for end in (value, value if limit is None else limit))
-    mask = (stored >= low) & (stored <= high)
+    mask = stored == low if low == high else (stored >= low) & (stored <= high)
     return mask if mask.any() else None
 
 

@@ -240,7 +240,10 @@ def _rescale(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[An
         is_small = stored.dtype.itemsize <= 2 and max(abs(slope), abs(intercept)) < 2**14
         if not is_small and max(abs(slope), abs(intercept)) >= 2**31:
             raise RejectedInput("corrupt", "the rescale of the header leads to no sane values")
-        return stored.astype(np.int32 if is_small else np.int64) * int(slope) + int(intercept)
+        kind = np.dtype(np.int32 if is_small else np.int64)
+        if slope == 1.0:
+            return np.add(stored, kind.type(int(intercept)), dtype=kind)
+        return stored.astype(kind) * int(slope) + int(intercept)
     return _finite(stored * slope + intercept)
 
 

@@ -26,8 +26,11 @@ def check_hounsfield(
     sign (RSNA ICH). `fix_sign` takes such values one span lower. Too low: under -2048 HU. That is the fill around the
     scanned field when a corner of the image holds it, and becomes padding; elsewhere it is a sign from nowhere.
     """
-    has_no_air = can_wrap and values.size > 0 and values.min() > NEAR_WATER_HU
+    lowest, highest = values.min(), values.max()
+    has_no_air = can_wrap and lowest > NEAR_WATER_HU
     ceiling = min(HIGHEST_HU, span + AIR_HU - 1) if has_no_air else HIGHEST_HU
+    if lowest >= LOWEST_HU and highest <= ceiling:
+        return values, padding
     is_outside = np.zeros(values.shape, np.bool_) if padding is None else padding
     high = (values > ceiling) & ~is_outside
     if high.any():
