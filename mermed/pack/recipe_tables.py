@@ -20,7 +20,7 @@ from mermed.pack.recipe_text import Template, compile_globs, compile_regex, find
 from mermed.pack.recipe_walk import FoundFile, base_fields
 from mermed.pack.workbook import read_workbook
 
-MAX_TABLE_BYTES = 2**32
+MAX_TABLE_BYTES = 2**30
 _DELIMITERS = ",;\t"
 _WORKBOOK = (".xlsx",)
 _JSON = (".json", ".jsonl")
@@ -99,6 +99,7 @@ class _RowReader:
         self.pivot = (Template(rule.pivot.name), Template(rule.pivot.value)) if rule.pivot else None
         self.votes: dict[str, list[dict[str, str]]] = {}
         self.words: dict[str, str] = {}
+        self.kept = (*rule.keep, *rule.set)
         self.takes_number = ROW_NUMBER in (*rule.keep, *self.key.names)
 
     def read(self, found: FoundFile) -> None:
@@ -112,7 +113,7 @@ class _RowReader:
                 header = [name.strip() or f"#{n}" for n, name in enumerate(cells, 1)]
                 columns = self.choose_columns(header, place)
                 continue
-            if any(cell.strip() for cell in cells[width:]):
+            if len(cells) > width and any(cell.strip() for cell in cells[width:]):
                 raise ConfigError(
                     "a row has more values than the header has names",
                     where={**place, "line": line},
@@ -123,7 +124,7 @@ class _RowReader:
             values = {name: self.intern(cells[n]) for n, name in columns if n < len(cells)}
             if self.takes_number:
                 values[ROW_NUMBER] = str(number)
-            self.take(values, stem, {**place, "line": line})
+            self.take(values, stem, found.file, line)
 
     def intern(self, cell: str) -> str:
         """The stripped text; equal texts share one object, because label columns repeat a few words for ever."""
@@ -151,27 +152,29 @@ class _RowReader:
         takes_all = not self.rule.keep and not self.pivot
         return [(n, name) for n, name in enumerate(header) if takes_all or name in {*wanted, *self.rule.keep}]
 
-    def take(self, values: dict[str, str], stem: str, place: dict[str, Any]) -> None:
-        values |= {**self.rule.set, "table": stem}
+    def take(self, values: dict[str, str], stem: str, file: str, line: int) -> None:
+        values["table"] = stem
+        values.update(self.rule.set)
         for column, pattern in self.extract.items():
             values |= find_fields([pattern], values.get(column, "")) or dict.fromkeys(pattern.groupindex, "")
-        if any(values.get(column, "") not in wanted for column, wanted in self.rule.where.items()):
-            return
+        for column, wanted in self.rule.where.items():
+            if values.get(column, "") not in wanted:
+                return
         key = self.key.fill(values)
         if not key:
             return
-        kept = {column: values.get(column, "") for column in (*self.rule.keep, *self.rule.set)}
+        kept = {column: values.get(column, "") for column in self.kept}
         if self.pivot:
             name, value = (template.fill(values) for template in self.pivot)
             kept |= {name: value} if name else {}
         elif not self.rule.keep:
             kept = values
-        self.fold(key, kept, place)
+        self.fold(key, kept, file, line)
 
-    def fold(self, key: str, kept: dict[str, str], place: dict[str, Any]) -> None:
+    def fold(self, key: str, kept: dict[str, str], file: str, line: int) -> None:
         row = self.loaded.rows.get(key)
         if row is None:
-            self.loaded.rows[key] = Row(str(place["file"]), int(place["line"]), kept)
+            self.loaded.rows[key] = Row(file, line, kept)
             self.loaded.names.update(kept)
             return
         disagreeing = [name for name, value in kept.items() if row.values.get(name, value) != value]
@@ -180,7 +183,7 @@ class _RowReader:
         elif disagreeing and self.rule.conflict == "refuse":
             raise ConfigError(
                 "two rows of one key disagree",
-                where={**place, "column": disagreeing[0]},
+                where={**self.where, "file": file, "line": line, "column": disagreeing[0]},
                 expected="equal values",
                 found=f"other values in line {row.line}",
                 next_step='choose a conflict = "..." for this table, or keep = [...] only what you need',
@@ -236,7 +239,7 @@ def _split_text(text: str, rule: Table, place: dict[str, object]) -> Iterator[tu
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         for cells in reader:
-            if any(cell.strip() for cell in cells):
+            if "".join(cells).strip():
                 yield reader.line_num + rule.skip_lines, cells
     except csv.Error as error:
         line = reader.line_num + rule.skip_lines
