@@ -36,7 +36,7 @@ _VIDEO_SUFFIXES = (".avi", ".mov", ".mp4", ".mpg", ".mpeg", ".m4v", ".ts", ".wmv
 _SLIDE_SUFFIXES = (".mrxs", ".ndpi", ".vms", ".vmu", ".svslide")
 _VOLUME_SUFFIXES = (".mgh", ".mgz", ".nrrd", ".nhdr", ".mha", ".mhd", ".e2e", ".fda", ".fds")
 _PAIR_SUFFIXES = (".img", ".img.gz")
-_PIECEWISE = ("slide", "nifti", "video", "stack", "oct", "archive", "array", "hdf5")
+_PIECEWISE = ("dicom", "slide", "nifti", "video", "stack", "oct", "archive", "array", "hdf5")
 """Families that are read piece by piece, so that the size of the file says nothing of the memory they take."""
 _REFUSED = {
     "executable": ("preamble_exec", "the file starts like a program"),

@@ -49,6 +49,9 @@ _VALUE_REPRESENTATIONS = (
 )
 MAX_ELEMENTS = 100_000
 """Most elements of one header; a real one has a few hundred."""
+MAX_VALUE_BYTES = 2**28
+"""Most bytes of one element of the header; the functional groups of 100,000 tiles take a tenth of it."""
+MAX_FRAGMENTS = 2**21
 _GULP = 2**20
 
 
@@ -135,6 +138,7 @@ def _guess_syntax(stream: Any) -> UID:
 
 def _read_header(stream: Any, syntax: UID) -> DicomFile:
     found: list[PixelPart] = []
+    wanted = frozenset(HEADER_TAGS)
     count = 0
 
     def is_pixel_data(tag: int, vr: str | None, length: int) -> bool:
@@ -150,6 +154,8 @@ def _read_header(stream: Any, syntax: UID) -> DicomFile:
             )
         elif length not in (_UNDEFINED, min(length, left)):
             raise RejectedInput("truncated", "an element of the header claims more bytes than the file holds")
+        elif length != _UNDEFINED and length > MAX_VALUE_BYTES and tag in wanted:
+            raise RejectedInput("limits", f"an element of the header of more than {MAX_VALUE_BYTES} bytes")
         return tag in _PIXEL_KEYWORDS
 
     is_known = syntax.is_transfer_syntax
@@ -176,10 +182,11 @@ def _inflate(stream: Any, bounds: Bounds) -> bytes:
     return bytes(unfolded)
 
 
-def find_fragments(file: DicomFile) -> list[tuple[int, int]]:
+def find_fragments(file: DicomFile, bounds: Bounds) -> list[tuple[int, int]]:
     """Where the fragments of encapsulated frames start and how long they are, behind the table of offsets.
 
-    Raises RejectedInput when the file ends inside one, or holds something else between them.
+    Raises RejectedInput when the file ends inside one, when something else lies between them, and for more or longer
+    ones than the bounds.
     """
     assert file.pixels is not None
     stream, end = file.stream, file.pixels.start + file.pixels.num_bytes
@@ -193,6 +200,8 @@ def find_fragments(file: DicomFile) -> list[tuple[int, int]]:
             raise RejectedInput("corrupt", "something else than a fragment lies among the frames")
         if at + 8 + length > end:
             raise RejectedInput("truncated", f"the file ends inside fragment {len(fragments)} of the pixel data")
+        if length > bounds.max_bytes or len(fragments) > MAX_FRAGMENTS:
+            raise RejectedInput("limits", f"more than {MAX_FRAGMENTS} fragments, or {bounds.max_bytes} bytes of one")
         fragments.append((at + 8, length))
         at += 8 + length
     return fragments[1:]

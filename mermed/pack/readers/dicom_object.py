@@ -21,7 +21,7 @@ class DicomObject:
         self.header: Dataset = file.header
         self.frames = check_header(file.header, bounds, treatment)
         self.frame_header: Callable[[int], FrameHeader] = frame_headers(file.header)
-        self._decoder = FrameDecoder(file, self.frames)
+        self._decoder = FrameDecoder(file, self.frames, bounds)
         self._maker = ImageMaker(file.header, treatment)
         self._last: tuple[int, Stored] | None = None
 

@@ -11,7 +11,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import as_pixel_options
 
-from mermed.pack.raw import RawImage, RejectedInput, Scale
+from mermed.pack.raw import Bounds, RawImage, RejectedInput, Scale
 from mermed.pack.readers.codestream import stream_size
 from mermed.pack.readers.dicom_file import DicomFile, find_fragments
 from mermed.pack.readers.dicom_header import (
@@ -45,20 +45,20 @@ class Stored:
 class FrameDecoder:
     """Decodes any frame of an opened file, alone; raises RejectedInput for what is cut or read by no decoder."""
 
-    def __init__(self, file: DicomFile, frames: int) -> None:
+    def __init__(self, file: DicomFile, frames: int, bounds: Bounds) -> None:
         if file.pixels is None:
             raise RejectedInput("no_pixels", "the object holds no pixel data")
         self._file, self._name = file, _syntax_name(file)
         self._decoder = _find_decoder(file, self._name)
         self._options = _options(file, frames)
         if file.syntax.is_encapsulated:
-            self._prepare_fragments(frames)
+            self._prepare_fragments(frames, bounds)
         else:
             _check_native(file, self._options)
 
-    def _prepare_fragments(self, frames: int) -> None:
+    def _prepare_fragments(self, frames: int, bounds: Bounds) -> None:
         """Check every codestream against the header, and tell pydicom where the frames are when there is no doubt."""
-        fragments = find_fragments(self._file)
+        fragments = find_fragments(self._file, bounds)
         if len(fragments) < frames:
             raise RejectedInput(
                 "truncated", f"the header claims {frames} frames, and {len(fragments)} fragments are there"

@@ -176,6 +176,14 @@ def test_a_large_cine_is_never_whole_in_memory(write, items_of):
     assert peak < 12 * 512 * 512 < cine.nbytes / 4
 
 
+def test_a_cine_larger_than_the_bound_of_bytes_is_read_frame_by_frame(write, items_of, reason_of, noise):
+    path, _ = write(noise(40, 256, 256), bits=8, frames=40, Modality="US")
+    assert sum(getattr(item, "count", 1) for item in items_of(path, max_bytes=2**20)) == 40
+    frames = [as_jpeg(frame) for frame in noise(3, 256, 256, 3)]
+    path, _ = write(noise(3, 256, 256, 3), bits=8, frames=3, PixelData=encapsulate(frames), syntax=JPEG)
+    assert reason_of(path, max_bytes=2**10) == ("quarantined", "limits")
+
+
 def slide(noise, *, side=96, count=12, blank=()):
     tiles = np.full((count, side, side, 3), 240, np.uint8)
     for number in set(range(count)) - set(blank):

@@ -157,6 +157,20 @@ class TestLimits:
             path.write_bytes(content[:start] + bomb.compress(unfolded + bytes(size)) + bomb.flush())
             assert reason_of(path, **bounds) == ("quarantined", "limits")
 
+    def test_more_fragments_than_any_file_has(self, write, reason_of, noise, monkeypatch):
+        from mermed.pack.readers import dicom_file
+
+        monkeypatch.setattr(dicom_file, "MAX_FRAGMENTS", 1000)
+        path, _ = write(noise(24, 32), bits=8, PixelData=item(0) * 2000, syntax=JPEG)
+        assert reason_of(path) == ("quarantined", "limits")
+
+    def test_an_element_larger_than_any_header_has(self, raw, reason_of, monkeypatch):
+        from mermed.pack.readers import dicom_file
+
+        monkeypatch.setattr(dicom_file, "MAX_VALUE_BYTES", 1000)
+        assert reason_of(raw(element(0x00281201, b"OW", bytes(2000)))) == ("quarantined", "limits")
+        assert reason_of(raw(element(0x00091201, b"OW", bytes(2000)))) == ("quarantined", "no_pixels")
+
     def test_a_deflated_object_that_is_cut(self, write, reason_of, noise):
         path, _ = write(noise(240, 320), bits=8, syntax=DEFLATED)
         path.write_bytes(path.read_bytes()[:-20_000])

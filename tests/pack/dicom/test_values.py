@@ -263,6 +263,16 @@ def test_random_damage_is_an_answer_and_no_crash(write):
             assert rejected.reason_slug
 
 
+def test_without_a_decoder_its_extra_is_named(monkeypatch, write, items_of):
+    from pydicom.pixels.decoders.base import get_decoder
+
+    lossless = UID("1.2.840.10008.1.2.4.70")
+    monkeypatch.setattr(get_decoder(lossless), "_available", {})
+    path, _ = write(stored_values(), PixelData=pydicom.encaps.encapsulate([bytes(64)]), syntax=lossless)
+    with pytest.raises(RejectedInput, match=r"no_decoder: .*JPEG Lossless.*pip install 'mermed\[gdcm\]'"):
+        items_of(path)
+
+
 def test_without_pydicom_the_extra_is_named(monkeypatch, write):
     import sys
 
