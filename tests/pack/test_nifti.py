@@ -231,6 +231,25 @@ def test_a_cut_file_is_truncated_folded_or_not(tmp_path):
         assert reason_of(folded) == ("quarantined", "truncated"), length
 
 
+def test_a_damaged_header_in_a_gzip_stream_is_named_too(tmp_path):
+    folded = save(tmp_path / "x.nii.gz", np.random.default_rng(0).integers(-1000, 1000, (32, 32, 20), np.int16))
+    content = bytearray(folded.read_bytes())
+    content[300:340] = bytes(range(200, 240))
+    folded.write_bytes(content)
+    assert reason_of(folded) == ("quarantined", "corrupt")
+
+
+@pytest.mark.parametrize(("code", "factor"), [(1, 1000.0), (2, 1.0), (3, 0.001), (0, 1.0), (7, None)])
+def test_units_of_length_count_and_unknown_ones_give_no_spacing(code, factor, tmp_path):
+    raw = images_of(patch(save(tmp_path / "x.nii", body()), 123, "B", code))[3]
+    assert raw.spacing_mm == (None if factor is None else pytest.approx((0.7 * factor, 0.8 * factor)))
+
+
+def test_a_huge_scale_stays_a_number(tmp_path):
+    raw = images_of(patch(save(tmp_path / "x.nii", body()), 112, "f", 2.0**100))[3]
+    assert raw.pixels.max() == body()[..., 3].max() * 2.0**100
+
+
 def test_a_flipped_byte_behind_the_last_chosen_slice_is_still_noticed(tmp_path):
     folded = save(tmp_path / "x.nii.gz", np.random.default_rng(0).integers(-1000, 1000, (32, 32, 20), np.int16))
     content = bytearray(folded.read_bytes())

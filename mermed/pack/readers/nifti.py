@@ -27,6 +27,7 @@ FOREGROUND = 0.1
 _GZIP = b"\x1f\x8b"
 _MOST_DEFLATED = 1032
 _GULP = 2**20
+_MOST_WHOLE = 2**31
 
 
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
@@ -35,7 +36,7 @@ def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
     Only the chosen slices are held in memory; a gzip file is unfolded once, to its end, so that its checksum counts.
     """
     head_file, data_file = _pair(file)
-    with _open(head_file, bounds) as stream:
+    with _reasons(), _open(head_file, bounds) as stream:
         header = read_header(stream, bounds)
         chosen = choose_slices(header.slices, treatment.sampling)
         if len(chosen) * header.plane_bytes * header.shape[2] // header.slices > bounds.max_bytes:
@@ -82,6 +83,17 @@ def _open(file: RawFile, bounds: Bounds) -> Iterator[BinaryIO]:
             yield unfolded  # type: ignore[misc]
 
 
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn what a stream that ends or breaks raises into RejectedInput."""
+    try:
+        yield
+    except EOFError:
+        raise RejectedInput("truncated", "the volume ends early") from None
+    except (gzip.BadGzipFile, zlib.error):
+        raise RejectedInput("corrupt", "the gzip stream is damaged") from None
+
+
 def _claim(file: RawFile, stream: BinaryIO, header: VolumeHeader, bounds: Bounds) -> bool:
     """Check that the file can hold what its header claims; True when it is a gzip file. Raises RejectedInput."""
     end = header.offset + header.voxel_bytes
@@ -104,14 +116,9 @@ def _cut(stream: BinaryIO, header: VolumeHeader, chosen: list[int], is_folded: b
     """The chosen slices as stored planes, in one pass over the file."""
     last = header.slices - 1
     places = [last - number if header.view.is_down else number for number in chosen]
-    try:
-        planes = _cut_along(stream, header, places) if header.view.axis == 2 else _cut_across(stream, header, places)
-        if is_folded:
-            _drain(stream, header)
-    except EOFError:
-        raise RejectedInput("truncated", "the volume ends early") from None
-    except (gzip.BadGzipFile, zlib.error):
-        raise RejectedInput("corrupt", "the gzip stream is damaged") from None
+    planes = _cut_along(stream, header, places) if header.view.axis == 2 else _cut_across(stream, header, places)
+    if is_folded:
+        _drain(stream, header)
     return planes
 
 
@@ -210,7 +217,8 @@ def _values(plane: NDArray[Any], header: VolumeHeader) -> tuple[NDArray[Any], ND
     slope, inter = header.slope, header.inter
     if native.dtype.kind in "iu" and (slope, inter) == (1.0, 0.0):
         return native, None
-    if native.dtype.kind in "iu" and slope.is_integer() and inter.is_integer() and native.dtype.itemsize <= 2:
+    is_whole = slope.is_integer() and inter.is_integer() and max(abs(slope), abs(inter)) < _MOST_WHOLE
+    if native.dtype.kind in "iu" and is_whole and native.dtype.itemsize <= 2:
         return native.astype(np.int64) * int(slope) + int(inter), None
     values = native.astype(np.float64) * slope + inter
     missing = ~np.isfinite(values)

@@ -18,7 +18,8 @@ try:
 except ImportError:
     raise missing_extra("nifti", "reading NIfTI volumes") from None
 
-_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
+_MM_OF_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+"""Codes of no unit, metre, millimetre and micrometre."""
 _PAIR_MARKS = (b"ni1", b"ni2")
 _LEFT, _BACK, _UP = 0, 1, 2
 _SECOND_HEADER_BYTES = 540
@@ -124,7 +125,7 @@ def _shape(header: Any) -> tuple[tuple[int, int, int], int]:
 def _dtype(header: Any) -> np.dtype[Any]:
     try:
         dtype = header.get_data_dtype()
-    except HeaderDataError:
+    except (HeaderDataError, KeyError):
         raise RejectedInput("corrupt", "the header names an unknown type of voxels") from None
     if dtype.kind == "c" or dtype.itemsize == 0:
         raise RejectedInput("no_decoder", "complex or single-bit voxels are no image")
@@ -178,6 +179,8 @@ def _view(header: Any, shape: tuple[int, int, int]) -> View:
 
 def _spacing(header: Any, affine: NDArray[np.float64], row: int, column: int) -> tuple[float, float] | None:
     """(row, column) spacing in mm, from the lengths of the affine's columns; a file without a unit means mm."""
-    unit = _MM.get(header.get_xyzt_units()[0], 1.0) if int(header["xyzt_units"]) & 7 else 1.0
+    unit = _MM_OF_UNIT.get(int(header["xyzt_units"]) & 7)
+    if unit is None:
+        return None
     lengths = np.sqrt((affine[:3, :3] ** 2).sum(axis=0)) * unit
     return float(lengths[row]), float(lengths[column])
