@@ -20,6 +20,9 @@ class Labeller:
         self.labels = labels
         self.class_names = [Template(text) for text in labels.class_]
         self.names = frozenset(labels.names)
+        self.columns = (*labels.findings, *([labels.list_.field] if labels.list_ else []))
+        # Images of equal texts share one value: most images of a large set have one of a few sets of findings.
+        self.known: dict[tuple[str | None, ...], dict[str, Any]] = {}
         names = set(known)
         for template in self.class_names:
             template.check(names, "labels.class")
@@ -40,6 +43,13 @@ class Labeller:
             return self._one_class(fields, rows)
         if rule.one_hot:
             return self._one_hot(fields, rows)
+        texts = tuple(fields.get(column) for column in self.columns)
+        if texts not in self.known:
+            self.known[texts] = self._findings(fields, rows)
+        return self.known[texts]
+
+    def _findings(self, fields: Mapping[str, str], rows: Iterable[Row]) -> dict[str, Any]:
+        rule = self.labels
         if rule.findings and any(column in fields for column in rule.findings):
             values = {self._rename(c): self._three_valued(c, fields.get(c, ""), rows) for c in rule.findings}
             return {"findings": values}
