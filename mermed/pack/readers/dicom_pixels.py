@@ -170,9 +170,11 @@ class ImageMaker:
                 frame=frame,
                 region=region,
             )
+        notes: tuple[str, ...] = ()
         padding = padding_of(stored.values, self._dataset)
         values, scale = self._to_values(stored.values, header)
         if scale == "hounsfield":
+            before = values
             slope = number(header.group("PixelValueTransformationSequence").get("RescaleSlope")) or 1.0
             values, padding = check_hounsfield(
                 values,
@@ -181,6 +183,7 @@ class ImageMaker:
                 can_wrap=slope == 1.0 and stored.values.dtype.kind == "u",
                 fix_sign=self._treatment.fix_sign,
             )
+            notes = ("fix_sign",) if values is not before else ()
         return RawImage(
             pixels=values,
             scale=scale,
@@ -191,6 +194,7 @@ class ImageMaker:
             spacing_mm=spacing_mm,
             frame=frame,
             region=region,
+            notes=notes,
         )
 
     def to_rgb(self, stored: Stored) -> NDArray[np.uint8]:

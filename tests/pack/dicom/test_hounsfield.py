@@ -30,6 +30,7 @@ def test_air_that_lost_its_sign_is_named_or_wrapped_back(bits, dtype, write, ite
     (image,) = items_of(path, treatment=FIX)
     assert image.scale == "hounsfield"
     assert np.array_equal(image.pixels, head)
+    assert image.notes == ("fix_sign",)
 
 
 def test_the_well_known_fix_of_rsna_gives_the_same_values(write, items_of, head):
@@ -49,7 +50,7 @@ def test_what_is_right_stays_as_it_is(treatment, kind, write, items_of, head):
         path = ct(write, head.astype(np.int16), bits=16, intercept=0)
     (image,) = items_of(path, treatment=treatment)
     assert np.array_equal(image.pixels, head)
-    assert image.padding is None
+    assert (image.padding, image.notes) == (None, ())
 
 
 def test_a_fixed_file_looks_like_its_right_twin(write, items_of, head):
