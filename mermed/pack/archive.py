@@ -19,6 +19,8 @@ MAX_OPEN = 8
 MAX_RATIO = 500
 """A member that unfolds to more than this times its stored size, and to more than RATIO_FROM_BYTES, is a bomb."""
 RATIO_FROM_BYTES = 2**26
+_BROKEN = (OSError, ValueError, IndexError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError)
+"""What zipfile and tarfile raise at damaged archives (NotImplementedError is a RuntimeError)."""
 _COMPRESSED_MARKS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
 
 
@@ -47,7 +49,7 @@ def read_contents(path: Path) -> Archive:
         return _open_archive(str(path), os.getpid(), status.st_mtime_ns, status.st_size)
     except FileNotFoundError:
         raise RejectedInput("missing", "the archive is not there") from None
-    except (OSError, zipfile.BadZipFile, tarfile.TarError, ValueError, EOFError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise RejectedInput("corrupt", f"the archive cannot be listed ({type(error).__name__})") from None
 
 
@@ -92,7 +94,7 @@ def open_stream(file: RawFile, bounds: Bounds) -> BinaryIO:
         raise RejectedInput("limits", f"the member unfolds to {size} bytes, more than {MAX_RATIO} times its own")
     try:
         return archive.open(name)
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise RejectedInput("corrupt", f"the member cannot be opened ({type(error).__name__})") from None
 
 

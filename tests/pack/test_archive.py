@@ -1,5 +1,6 @@
 """Archives: members are inputs like files, nothing is extracted, and what is no plain file is told apart."""
 
+import contextlib
 import io
 import os
 import struct
@@ -203,6 +204,39 @@ def test_a_damaged_header_does_not_shorten_a_tar_in_silence(tmp_path):
 def test_what_is_no_archive_is_reported(content, tmp_path):
     (tmp_path / "x.zip").write_bytes(content)
     assert reason_of(tmp_path / "x.zip") == "corrupt"
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_whatever_byte_is_damaged_the_archive_or_its_members_have_a_reason(kind, tmp_path):
+    members = [(f"d/{number}.png", CONTENT[:300]) for number in range(4)]
+    path = tmp_path / f"x.{kind}"
+    if kind == "zip":
+        write_zip(path, members)
+    else:
+        write_tar(path, [(tar_member(name, len(content)), content) for name, content in members])
+    content, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(400):
+        damaged = bytearray(content)
+        for _ in range(rng.integers(1, 20)):
+            damaged[rng.integers(len(content))] = rng.integers(256)
+        path.write_bytes(damaged[: rng.integers(1, 2 * len(content))])
+        try:
+            for name in list_members(path):
+                with contextlib.suppress(RejectedInput):
+                    read(path, name)
+        except RejectedInput as rejected:
+            assert rejected.reason_slug in {"corrupt", "limits", "compressed_tar"}
+
+
+def test_a_zip_whose_member_has_no_name_is_corrupt(tmp_path):
+    path = write_zip(tmp_path / "x.zip", [("a", CONTENT)], zipfile.ZIP_STORED)
+    content = path.read_bytes()
+    at = content.index(b"PK\x01\x02")
+    nameless = content[: at + 28] + b"\0\0" + content[at + 30 : at + 46] + content[at + 47 :]
+    end = nameless.index(b"PK\x05\x06")
+    size = struct.unpack_from("<I", nameless, end + 12)[0] - 1
+    path.write_bytes(nameless[: end + 12] + struct.pack("<I", size) + nameless[end + 16 :])
+    assert reason_of(path) == "corrupt"
 
 
 def test_a_member_or_an_archive_that_is_not_there_is_missing(tmp_path):
