@@ -44,8 +44,8 @@ _ORIENTATION = 0x0112
 class Adoption:
     """What foreign shards are taken for.
 
-    `label_field` and `group_field` are names in a sample's .json (a .cls member is the label where no field is named); a
-    sample without a group is its own. Raises ContractError, when samples are made, for names outside the grammars.
+    `label_field` and `group_field` are names in a sample's .json. Where no field is named, a .cls member is the label
+    and every sample is a group of its own.
     """
 
     modality: str

@@ -62,7 +62,7 @@ def verify(
     with (shards done, shards) after every shard. Threads suffice: hashing and decoding release the interpreter's lock.
     """
     manifest = load_manifest(folder)
-    problems = [*_check_totals(manifest), *_check_strays(folder, manifest)]
+    problems = [*check_totals(manifest), *check_strays(folder, manifest)]
     reports: list[_ShardReport] = []
     with ThreadPoolExecutor(max(num_workers, 1)) as pool:
         for report in pool.map(lambda row: _check_shard(folder, row, manifest), manifest.shards):
@@ -75,7 +75,8 @@ def verify(
     )
 
 
-def _check_totals(manifest: Manifest) -> Iterator[Problem]:
+def check_totals(manifest: Manifest) -> Iterator[Problem]:
+    """What does not add up in a manifest by itself."""
     totals = manifest.totals
     samples = sum(row.samples for row in manifest.shards)
     if totals.get("packed") != samples:
@@ -88,7 +89,7 @@ def _check_totals(manifest: Manifest) -> Iterator[Problem]:
             yield Problem(shard=name, key="", what=f"has {count} rows in the manifest")
 
 
-def _check_strays(folder: Path, manifest: Manifest) -> Iterator[Problem]:
+def check_strays(folder: Path, manifest: Manifest) -> Iterator[Problem]:
     """Shards without a row: they are no part of the collection, but readers that list files would take them in."""
     known = {row.name for row in manifest.shards}
     for path in sorted(folder.rglob("*.tar")):
