@@ -1,4 +1,4 @@
-"""Codestream: the size that a JPEG, JPEG-LS or JPEG 2000 stream claims for itself, before a decoder believes it."""
+"""Codestream: the size that a JPEG, JPEG-LS or JPEG 2000 stream claims, and whether it ends, before it is decoded."""
 
 import struct
 from typing import BinaryIO
@@ -7,6 +7,7 @@ _JPEG, _JPEG_2000, _JP2 = b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  "
 _FRAME_MARKERS = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7})
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xDA), 0xFF})
 _LONGEST_HEADER = 2**20
+_END, _LONGEST_PADDING = b"\xff\xd9", 64
 
 
 def stream_size(stream: BinaryIO, start: int, num_bytes: int) -> tuple[int, int] | None:
@@ -23,6 +24,13 @@ def stream_size(stream: BinaryIO, start: int, num_bytes: int) -> tuple[int, int]
         at = boxes.find(_JPEG_2000)
         return _jpeg_2000_size(boxes[at : at + 64]) if at >= 0 else None
     return None
+
+
+def has_end(stream: BinaryIO, start: int, num_bytes: int) -> bool:
+    """True when a codestream of any of these kinds ends with its end mark, but for padding."""
+    tail = min(num_bytes, _LONGEST_PADDING)
+    stream.seek(start + num_bytes - tail)
+    return _END in stream.read(tail)
 
 
 def _jpeg_size(stream: BinaryIO, at: int, end: int) -> tuple[int, int] | None:

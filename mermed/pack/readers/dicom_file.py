@@ -173,7 +173,10 @@ def _inflate(stream: Any, bounds: Bounds) -> bytes:
     """All that is left of a deflated object, unfolded piece by piece; raises RejectedInput beyond the bounds."""
     unfolder, unfolded, taken = zlib.decompressobj(-zlib.MAX_WBITS), bytearray(), 0
     while not unfolder.eof and (folded := unfolder.unconsumed_tail or stream.read(_GULP)):
-        unfolded += unfolder.decompress(folded, _GULP)
+        try:
+            unfolded += unfolder.decompress(folded, _GULP)
+        except zlib.error:
+            raise RejectedInput("corrupt", "the deflated object cannot be unfolded") from None
         taken += len(folded) - len(unfolder.unconsumed_tail)
         if len(unfolded) > bounds.max_bytes:
             raise RejectedInput("limits", f"the object unfolds to more than {bounds.max_bytes} bytes")

@@ -12,7 +12,7 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import as_pixel_options
 
 from mermed.pack.raw import Bounds, RawImage, RejectedInput, Scale
-from mermed.pack.readers.codestream import stream_size
+from mermed.pack.readers.codestream import has_end, stream_size
 from mermed.pack.readers.dicom_file import DicomFile, find_fragments
 from mermed.pack.readers.dicom_header import (
     FrameHeader,
@@ -30,6 +30,13 @@ _GREY = ("MONOCHROME1", "MONOCHROME2")
 _PALETTE = "PALETTE COLOR"
 _CHANNELS = ("Red", "Green", "Blue")
 _RGB = ("RGB", "YBR_RCT", "YBR_ICT")
+_PREFERRED = {
+    "1.2.840.10008.1.2.4.50": "pillow",
+    "1.2.840.10008.1.2.4.51": "pillow",
+    "1.2.840.10008.1.2.4.90": "pylibjpeg",
+    "1.2.840.10008.1.2.4.91": "pylibjpeg",
+}
+"""Where several plugins read a syntax, the one that does: what is packed must not depend on what else is installed."""
 _MORE_DECODERS = "pip install 'mermed[gdcm]' adds JPEG lossless and JPEG-LS"
 _TWELVE_BITS = "pip install pylibjpeg-libjpeg (GPL-3.0) adds 12-bit JPEG"
 
@@ -50,7 +57,7 @@ class FrameDecoder:
             raise RejectedInput("no_pixels", "the object holds no pixel data")
         self._file, self._name = file, _syntax_name(file)
         self._decoder = _find_decoder(file, self._name)
-        self._options = _options(file, frames)
+        self._options = _options(file, self._decoder, frames)
         if file.syntax.is_encapsulated:
             self._prepare_fragments(frames, bounds)
         else:
@@ -68,6 +75,9 @@ class FrameDecoder:
             size = stream_size(self._file.stream, start, length)
             if size not in (None, expected):
                 raise RejectedInput("corrupt", "a compressed frame claims another size than the header")
+            # Decoders show what there is of a cut frame, and grey below it.
+            if size and len(fragments) == frames and not has_end(self._file.stream, start, length):
+                raise RejectedInput("truncated", "a compressed frame has no end mark")
         if len(fragments) == frames:
             first = fragments[0][0]
             offsets = [start - first for start, _ in fragments]
@@ -118,11 +128,13 @@ def _no_decoder_for(name: str) -> str:
     return f"no installed decoder reads {name}; {more}"
 
 
-def _options(file: DicomFile, frames: int) -> dict[str, Any]:
+def _options(file: DicomFile, decoder: Any, frames: int) -> dict[str, Any]:
     """What pydicom is told of the pixels: the header, with the defaults of elements that writers forget."""
     assert file.pixels is not None
     options: dict[str, Any] = {"samples_per_pixel": 1, "pixel_representation": 0, "planar_configuration": 0}
     options |= as_pixel_options(file.header, number_of_frames=frames)
+    if (plugin := _PREFERRED.get(str(file.syntax), "")) in decoder.available_plugins:
+        options["decoding_plugin"] = plugin
     options.setdefault("bits_stored", options["bits_allocated"])
     options["pixel_keyword"] = file.pixels.keyword
     if file.pixels.keyword != "PixelData":

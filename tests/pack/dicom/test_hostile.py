@@ -109,6 +109,26 @@ class TestClaims:
             path.write_bytes(content[: len(content) * 3 // 4])
             assert reason_of(path) == ("quarantined", "truncated")
 
+    def test_a_compressed_frame_without_its_end_is_never_half_decoded(self, write, reason_of, items_of, noise):
+        import io
+
+        from PIL import Image
+        from pydicom.encaps import encapsulate
+
+        whole = {}
+        for kind, syntax in (("JPEG", JPEG), ("JPEG2000", J2K)):
+            buffer = io.BytesIO()
+            options = {} if kind == "JPEG" else {"no_jp2": True}
+            Image.fromarray(noise(96, 96)).save(buffer, kind, **options)
+            whole[syntax] = buffer.getvalue()
+        for syntax, content in whole.items():
+            path, _ = write(noise(96, 96), bits=8, PixelData=encapsulate([content + bytes(7)]), syntax=syntax)
+            assert len(items_of(path)) == 1
+            for share in (0.5, 0.98):
+                cut = content[: int(len(content) * share)]
+                path, _ = write(noise(96, 96), bits=8, PixelData=encapsulate([cut]), syntax=syntax)
+                assert reason_of(path) == ("quarantined", "truncated")
+
     def test_a_codestream_larger_than_its_header(self, write, reason_of, noise):
         from pydicom.encaps import encapsulate
 

@@ -263,6 +263,29 @@ def test_random_damage_is_an_answer_and_no_crash(write):
             assert rejected.reason_slug
 
 
+def test_what_is_packed_does_not_depend_on_other_decoders(monkeypatch, write, items_of):
+    import io
+
+    from PIL import Image
+    from pydicom.pixels.decoders.base import get_decoder
+
+    content = io.BytesIO()
+    Image.fromarray(stored_values(8)).save(content, "JPEG", quality=60)
+    syntax = UID("1.2.840.10008.1.2.4.50")
+    data = pydicom.encaps.encapsulate([content.getvalue()])
+    path, _ = write(stored_values(8), bits=8, PixelData=data, syntax=syntax)
+    decoder = get_decoder(syntax)
+    (expected,) = items_of(path)
+    assert np.array_equal(expected.pixels, np.asarray(Image.open(content)))
+
+    def other(src, runner):
+        return bytes(24 * 32)
+
+    monkeypatch.setattr(decoder, "_available", {"another": other, **decoder._available})
+    (found,) = items_of(path)
+    assert np.array_equal(found.pixels, expected.pixels)
+
+
 def test_without_a_decoder_its_extra_is_named(monkeypatch, write, items_of):
     from pydicom.pixels.decoders.base import get_decoder
 
