@@ -20,7 +20,9 @@ def _options(command: Any) -> Any:
         click.option("--mirrored", is_flag=True, help="Find copies mirrored left to right too."),
         click.option("--decode", is_flag=True, help="Look at the images themselves, not at splits.csv."),
         click.option(
-            "--distance", type=click.IntRange(0, 63), help="Bits of 256 near copies differ in. [default: 19; us: 27]"
+            "--distance",
+            type=click.IntRange(0, 63),
+            help="Bits of 256 near copies differ in. [default: 19; cfp: 15; us: 27]",
         ),
     ):
         command = option(command)

@@ -20,7 +20,7 @@ _COSINE_LEVELS = 2**13
 _LUMA = np.array([77.0, 150.0, 29.0])
 _LUMA_SUM = 256.0
 
-DISTANCES = {"us": 27}
+DISTANCES = {"cfp": 15, "us": 27}
 """Bits in which two copies of one image may differ, where that is not the usual number (docs/duplicates.md)."""
 DEFAULT_DISTANCE = 19
 
