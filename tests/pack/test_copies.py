@@ -9,10 +9,12 @@ from click.testing import CliRunner
 from PIL import Image, ImageOps
 
 from mermed.cli.shard_compare import dedupe, split_check
+from mermed.contract import load_manifest
 from mermed.errors import ContractError, IntegrityError
 from mermed.pack.copies import KINDS, find_copies
-from mermed.pack.holdings import load_holdings
+from mermed.pack.holdings import load_holdings, pixel_digest
 from mermed.pack.leakage import find_leakage
+from mermed.tar import check_shard
 
 
 def scene(seed, shape=(120, 160)):
@@ -167,6 +169,13 @@ def test_a_list_that_does_not_fit_its_manifest_is_refused(twins):
     with pytest.raises(ContractError, match="lists other samples"):
         load_holdings([str(folder)])
     assert len(load_holdings([str(folder)], decode=True)) == len(lines) - 1
+
+
+def test_the_digest_of_a_pack_is_that_of_its_lossless_images(write_source, pack_source):
+    folder, _ = pack_source(write_source([{"file": f"{n}.png", "label": "a"} for n in range(3)]), codec="png")
+    listed = {line["key"]: line["pixels"] for line in read_csv(folder / "splits.csv")}
+    stored = [s for row in load_manifest(folder).shards for s in check_shard(folder / row.name, row)]
+    assert {s.meta.key: pixel_digest(np.asarray(Image.open(io.BytesIO(s.image)))) for s in stored} == listed
 
 
 def test_a_place_without_a_collection_is_refused(tmp_path):

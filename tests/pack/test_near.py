@@ -42,7 +42,7 @@ def test_the_pairs_are_those_of_a_comparison_of_all_with_all(distance):
     assert pairs.crowded == 0
 
 
-@pytest.mark.parametrize("count", [3000, 200_000])
+@pytest.mark.parametrize("count", [3000, 60_000])
 def test_planted_pairs_are_all_found_and_nothing_else(count):
     rng = np.random.default_rng(1)
     hashes = random_hashes(count)
@@ -61,7 +61,7 @@ def test_bits_at_the_ends_of_bands_and_words_count():
 
 
 def test_a_crowd_of_equal_hashes_is_cut_short_and_said_to_be():
-    count = 5_000
+    count = 1_500
     hashes = np.concatenate([np.zeros((count, 4), np.uint64), random_hashes(50)])
     tracemalloc.start()
     begin_s = time.monotonic()
@@ -72,7 +72,7 @@ def test_a_crowd_of_equal_hashes_is_cut_short_and_said_to_be():
     assert len(pairs) <= count * CROWD
     assert set(pairs.first.tolist()) | set(pairs.second.tolist()) == set(range(count))
     assert time.monotonic() - begin_s < 30
-    assert peak < 2**29
+    assert peak < 2**28
 
 
 def test_rows_outside_a_crowd_are_found_in_full_beside_it():
