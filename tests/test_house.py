@@ -123,6 +123,17 @@ def test_every_file_the_readme_links_to_exists():
     assert [link for link in links if link and not (ROOT / link).exists()] == []
 
 
+def test_every_test_that_a_page_names_exists():
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    named = {name for page in pages for name in re.findall(r"`([\w/]+\.py(?:::\w+)?)`", page.read_text("utf-8"))}
+    tests = {name for name in named if name.split("/")[-1].startswith("test_")}
+    assert len(tests) > 40
+    for name in sorted(tests):
+        file, _, function = name.partition("::")
+        text = (ROOT / "tests" / file).read_text("utf-8")
+        assert not function or re.search(rf"^ *def {function}\(", text, re.MULTILINE), name
+
+
 def test_no_text_names_a_registry_or_a_path_of_a_machine():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     forbidden = re.compile(r"/work/(main|shared)|/root/|https?://[^ )\"']*(pypi|files\.pythonhosted)")

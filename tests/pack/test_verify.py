@@ -260,10 +260,13 @@ def test_a_folder_without_a_readable_manifest_is_no_collection(content, tmp_path
         verify(tmp_path)
 
 
-def test_stats_from_the_shards_equal_those_of_the_pack_to_the_last_bit(collection):
+def test_stats_from_the_shards_are_those_of_the_pack_but_for_what_jpeg_changes(collection):
     manifest = load_manifest(collection)
     computed = compute_stats(collection, manifest)
-    assert computed == manifest.stats
+    for modality, stated in manifest.stats.items():
+        for name in ("mean", "std"):
+            assert computed[modality][name] == pytest.approx(stated[name], abs=2e-4)
+        assert computed[modality]["images"] == stated["images"]
     check_stats(computed, manifest)
 
 
