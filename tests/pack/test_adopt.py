@@ -16,10 +16,11 @@ from mermed.cli.shard_adopt import adopt as adopt_command
 from mermed.contract import load_manifest
 from mermed.errors import ConfigError, ContractError, IntegrityError, SampleError
 from mermed.pack.adopt import Adoption, adopt
-from mermed.pack.adopt_check import check_foreign
+from mermed.pack.adopt_whole import adopt_whole
 from mermed.pack.bare_image import strip_metadata
 from mermed.pack.foreign import expand, local_copy, read_foreign, shown
 from mermed.pack.holdings import load_holdings
+from mermed.pack.leakage import find_leakage
 from mermed.pack.raw import RejectedInput
 from mermed.pack.verify import verify
 from mermed.tar import check_shard
@@ -232,14 +233,43 @@ def test_nothing_usable_is_an_error(take, tmp_path):
         take(write_tar(tmp_path / "x.tar", [("a.txt", b"x")]))
 
 
-def test_without_rewrite_foreign_shards_are_explained_and_ours_are_recognised(foreign, collection, tmp_path):
-    result = CliRunner().invoke(
-        adopt_command, [str(foreign[0]), "--out", str(tmp_path / "o"), "--modality", "derm", "--dataset", "x"]
-    )
+def test_without_rewrite_foreign_shards_are_refused_with_the_reason_and_the_way_out(foreign, tmp_path):
+    result = CliRunner().invoke(adopt_command, [*map(str, foreign), "--out", str(tmp_path / "out")])
     assert isinstance(result.exception, ContractError)
-    assert "--rewrite" in str(result.exception) and "1 of 1 break it" in str(result.exception)
-    shards = [str(collection / row.name) for row in load_manifest(collection).shards]
-    assert check_foreign(shards) == len(shards)
+    assert "--rewrite" in str(result.exception) and "2 of 2 break it" in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_rewrite_shards_of_ours_become_a_collection_as_they_are(collection, tmp_path):
+    rows = load_manifest(collection).shards
+    shards = [str(collection / row.name) for row in rows[::-1]]
+    adopted = adopt_whole(shards, tmp_path / "out")
+    assert sorted((row.sha256, row.index_sha256) for row in adopted.shards) == sorted(
+        (row.sha256, row.index_sha256) for row in rows
+    )
+    assert verify(tmp_path / "out").problems == ()
+    with pytest.raises(ConfigError, match="finished collection"):
+        adopt_whole(shards, tmp_path / "out")
+
+
+def test_the_command_rewrites_and_tells_what_it_left_out(foreign, tmp_path):
+    (tmp_path / "salt").write_bytes(b"a salt for tests, no secret")
+    command = [*map(str, foreign), "--out", str(tmp_path / "out"), "--salt-file", str(tmp_path / "salt"), "--rewrite"]
+    assert CliRunner().invoke(adopt_command, command).exit_code == 2
+    named = [*command, "--modality", "derm", "--dataset", "theirs"]
+    result = CliRunner().invoke(adopt_command, named, catch_exceptions=False)
+    assert "adopted 4 of 4 samples" in result.output
+    assert "members left out, unopened: 1 pkl" in result.output
+
+
+def test_training_images_of_an_adopted_collection_are_held_against_the_test_set_of_another(
+    take, foreign, write_collection, tmp_path
+):
+    take(*foreign)
+    ours = {"key": "t", "pixels": noise(2), "modality": "derm", "split": "test"}
+    other = write_collection(tmp_path / "other", [ours], listed=True)
+    leakage = find_leakage(load_holdings([str(tmp_path / "out"), str(other)]))
+    assert [(leak.kind, leak.pairs) for leak in leakage.leaks] == [("exact", 1)]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
