@@ -30,25 +30,25 @@ def _options(command: Any) -> Any:
 
 
 @click.command()
-@click.argument("place", metavar="DIR")
-@click.option("--out", type=_FOLDER, help="CSV to write. [default: DIR/near_duplicates.csv]")
+@click.argument("places", metavar="DIR...", nargs=-1, required=True)
+@click.option("--out", type=_FOLDER, help="CSV to write. [default: near_duplicates.csv in the first collection]")
 @_options
-def dedupe(place: str, out: Path | None, **options: Any) -> None:
-    """List the images that a packed collection holds twice: equal, stored again, resized, or made lighter.
+def dedupe(places: tuple[str, ...], out: Path | None, **options: Any) -> None:
+    """List the images that packed collections hold twice: equal, stored again, resized, or made lighter.
 
     Nothing is removed. Copies inside a group (one patient, lesion or volume) are harmless; others may not be.
     """
     from mermed.pack.copies import find_copies
 
-    _check_out(place, out)
+    _check_out(places[0], out)
     copies = find_copies(
-        _load([place], options),
+        _load(places, options),
         distance=options["distance"],
         mirrored=options["mirrored"],
         cropped=options["crops"],
     )
     _show_copies(copies)
-    _write(copies, out or Path(place) / "near_duplicates.csv")
+    _write(copies, out or Path(places[0]) / "near_duplicates.csv")
 
 
 @click.command("split-check")

@@ -105,6 +105,15 @@ def test_dedupe_tells_conflicting_labels_and_writes_them_down(twins):
     assert row.split() == ["cxr", "near", "2", "0", "2", "2", "1"]
 
 
+def test_one_image_under_two_labels_in_two_collections_is_told(write_collection, tmp_path):
+    one = write_collection(tmp_path / "one", [{"key": "a", "pixels": scene(1), "label": "benign"}], listed=True)
+    other = write_collection(tmp_path / "other", [{"key": "b", "pixels": scene(1), "label": "malignant"}], listed=True)
+    CliRunner().invoke(dedupe, [str(one), str(other)], catch_exceptions=False)
+    (line,) = read_csv(one / "near_duplicates.csv")
+    assert (line["kind"], line["relation"]) == ("exact", "other group, other label")
+    assert {line["label"], line["other_label"]} == {"benign", "malignant"}
+
+
 def test_a_collection_without_copies_says_so(write_collection, tmp_path):
     folder = write_collection(tmp_path / "x", [{"key": f"a{n}", "pixels": scene(n)} for n in range(9)])
     result = CliRunner().invoke(dedupe, [str(folder)], catch_exceptions=False)
