@@ -6,10 +6,14 @@ from pathlib import Path
 import click
 
 from mermed.cli.door import Door
+from mermed.cli.shard_adopt import adopt
+from mermed.cli.shard_compare import dedupe, split_check
+from mermed.cli.shard_merge import merge
 from mermed.cli.shard_pack import pack
 from mermed.cli.shard_preview import preview
 from mermed.cli.shard_scan import recipes, scan
 from mermed.cli.shard_show import show
+from mermed.cli.shard_verify import index, verify
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -24,32 +28,21 @@ def main() -> None:
     mermed-shard scan PATH                         which known datasets lie there, or a draft of a recipe
     mermed-shard pack SRC --out DIR                SRC/<modality>/<dataset>/labels.csv -> shards
     mermed-shard pack SRC --recipe NAME --out DIR  a known dataset -> shards
-    mermed-shard verify DIR                        every byte, image, key and group
+    mermed-shard verify DIR                        every byte, image, key and group; --quick, --repair
     mermed-shard info DIR                          what it holds
     mermed-shard stats DIR                         mean and std per modality
     mermed-shard show DIR KEY                      one sample
     mermed-shard preview DIR --out FILE.png        samples of every source
+    mermed-shard dedupe DIR...                     equal, near, mirrored and cropped copies
+    mermed-shard split-check DIR...                patients and copies in two splits, also across collections
+    mermed-shard merge OUT DIR...                  several collections as one
+    mermed-shard adopt TARS... --out DIR           WebDataset shards of others
     mermed-shard index DIR                         rebuild lost or stale .idx files
     """
 
 
-for command in (pack, scan, recipes, show, preview):
+for command in (pack, scan, recipes, verify, index, show, preview, dedupe, split_check, merge, adopt):
     main.add_command(command)
-
-
-@main.command()
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option("--workers", type=click.IntRange(min=1), help="Threads. [default: one per core]")
-def verify(folder: Path, workers: int | None) -> None:
-    """Check every byte of a packed collection; names every problem by shard and key, and exits 4 if there is one."""
-    from mermed.cli import shard_view
-    from mermed.pack.hands import default_hands
-    from mermed.pack.verify import verify as verify_collection
-
-    with shard_view.verify_progress() as watch:
-        verification = verify_collection(folder, num_workers=workers or default_hands(), watch=watch)
-    verification.raise_if_broken()
-    click.echo(f"verified {verification.num_samples:,} samples in {verification.num_shards:,} shards: all as packed")
 
 
 @main.command()
@@ -85,15 +78,6 @@ def stats(folder: Path, as_json: bool) -> None:
     else:
         shard_view.show_stats(computed)
     check_stats(computed, manifest)
-
-
-@main.command()
-@click.argument("folder", metavar="DIR", type=_FOLDER)
-def index(folder: Path) -> None:
-    """Rebuild lost or stale .idx files; refuses for a shard whose sha256 is not that of the manifest."""
-    from mermed.pack.reindex import reindex
-
-    click.echo(f"rebuilt {reindex(folder):,} indices; the others were right")
 
 
 @main.command()

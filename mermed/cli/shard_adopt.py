@@ -36,7 +36,7 @@ def adopt(patterns: tuple[str, ...], out: Path, salt_file: Path | None, rewrite:
     from mermed.pack.identity import load_identity
 
     if not rewrite:
-        with shard_view.verify_progress() as watch:
+        with shard_view.shard_progress("adopting") as watch:
             manifest = adopt_whole(patterns, out, watch=watch)
         click.echo(f"adopted {manifest.totals['packed']:,} samples in {len(manifest.shards):,} shards as they are")
         return
@@ -45,7 +45,7 @@ def adopt(patterns: tuple[str, ...], out: Path, salt_file: Path | None, rewrite:
     identity, salt = load_identity(salt_file)
     if salt.is_new:
         shard_view.announce_salt(salt.path)
-    with shard_view.verify_progress() as watch:
+    with shard_view.shard_progress("adopting") as watch:
         adopted = adopt_shards(patterns, out, Adoption(**facts), identity, watch=watch)
     totals = adopted.manifest.totals
     click.echo(f"adopted {totals['packed']:,} of {totals['inputs']:,} samples; quarantined {totals['quarantined']:,}")

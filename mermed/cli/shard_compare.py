@@ -89,7 +89,7 @@ def _load(places: Any, options: dict[str, Any]) -> Any:
     from mermed.pack.holdings import load_holdings
 
     workers = options["workers"] or default_hands()
-    with shard_view.verify_progress() as watch:
+    with shard_view.shard_progress("reading") as watch:
         return load_holdings(places, decode=options["decode"], crops=options["crops"], num_workers=workers, watch=watch)
 
 

@@ -18,7 +18,7 @@ def merge(out: Path, folders: tuple[Path, ...]) -> None:
     from mermed.cli import shard_view
     from mermed.pack.merge import merge as merge_collections
 
-    with shard_view.verify_progress() as watch:
+    with shard_view.shard_progress("merging") as watch:
         manifest = merge_collections(out, folders, watch=watch)
     click.echo(f"merged {manifest.totals['packed']:,} samples in {len(manifest.shards):,} shards from {len(folders)}")
     click.echo(f"next  mermed-shard split-check {out}")

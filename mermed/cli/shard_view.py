@@ -23,9 +23,9 @@ def announce_salt(path: Path) -> None:
 
 
 @contextmanager
-def verify_progress() -> Iterator[Callable[[int, int], None]]:
-    """Show how far a verification has come, on stderr."""
-    with _progress("verifying", "shards") as show:
+def shard_progress(verb: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far work on shards has come, on stderr; `verb` says what is done to them."""
+    with _progress(verb, "shards") as show:
         yield lambda done, total: show(done, total, "")
 
 

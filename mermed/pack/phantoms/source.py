@@ -118,7 +118,7 @@ def _break_path(folder: Path, rows: list[dict[str, str]]) -> list[dict[str, str]
 
 
 def _break_us(folder: Path, rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """An empty file, and the beginning of a video."""
+    """An empty file, and the first bytes of a video that was cut there."""
     (folder / "images/empty.png").write_bytes(b"")
     (folder / "images/clip.avi").write_bytes(_AVI_STUB)
     return [{**rows[0], "file": "images/empty.png"}, {**rows[0], "file": "images/clip.avi"}]
