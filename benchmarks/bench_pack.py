@@ -86,7 +86,8 @@ def many_files(count: int, folder: Path) -> tuple[float, float, float]:
     images = []
     for _ in range(count):
         buffer = io.BytesIO()
-        Image.fromarray(generator.integers(0, 256, (SMALL_PX, SMALL_PX), np.uint8)).save(buffer, "PNG", compress_level=1)
+        pixels = generator.integers(0, 256, (SMALL_PX, SMALL_PX), np.uint8)
+        Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
         images.append(buffer.getvalue())
     write_source(folder / "all", count, images)
     write_source(folder / "tenth", count // 10, images)

@@ -48,8 +48,8 @@ class SampleMeta:
     `group` is a salted HMAC of the patient, lesion or volume; what shares it never crosses splits. `labels` is empty
     for an unlabelled image, else `{"class": name}` or `{"findings": {name: 1 | 0 | None}}`. `window` is (centre, width)
     in the units of the source (HU for CT), `crop` is (top, left, height, width) of the source in pixels. `rescale` is
-    (slope, intercept) from stored 16-bit values to those units, None for 8-bit images. `steps` names what was done to the
-    pixels, in order.
+    (slope, intercept) from stored 16-bit values to those units, None for 8-bit images. `steps` names what was done to
+    the pixels, in order.
     """
 
     key: str

@@ -30,8 +30,9 @@ Beat = Callable[[], None]
 def claim(depot: Depot, *, shared: bool = False) -> Iterator[Beat]:
     """Own a collection for one pack, or share it with other parts; yields what to call now and then to show life.
 
-    Raises ConfigError when another pack is at work there or foreign files lie there, and EnvironmentError_ when the disk
-    is full or refuses. The claim is a locked file where there are locks, a lease elsewhere; a finished pack removes it.
+    Raises ConfigError when another pack is at work there or foreign files lie there, and EnvironmentError_ when the
+    disk is full or refuses. The claim is a locked file where there are locks, a lease elsewhere; a finished pack
+    removes it.
     """
     try:
         _check_foreign(depot)

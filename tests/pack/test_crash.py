@@ -1,4 +1,4 @@
-"""A pack killed at every single change it makes on the disk: whole files only, and the next run gives the same bytes."""
+"""A pack killed at every change it makes on the disk: whole files only, and the next run gives the same bytes."""
 
 import json
 import subprocess
@@ -28,7 +28,8 @@ def count(event, arguments):
     global left
     if left is None:
         return
-    is_write = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    flags = arguments[2] if event == "open" and isinstance(arguments[2], int) else 0
+    is_write = flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
     if is_write or event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"):
         left -= 1
         if left < 0:
@@ -100,9 +101,7 @@ def every_kill(name, source, before=None):
 fresh = every_kill("fresh", first)
 run(first, top / "finished")
 changed = every_kill("changed", second, top / "finished")
-assert {k: v for k, v in undisturbed(second).items() if k.endswith((".tar", ".idx", ".csv", "manifest.json"))} == {
-    k: v for k, v in undisturbed(second, top / "finished").items() if k.endswith((".tar", ".idx", ".csv", "manifest.json"))
-}
+assert undisturbed(second) == undisturbed(second, top / "finished")
 print(json.dumps([fresh, changed]))
 '''
 

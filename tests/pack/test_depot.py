@@ -1,4 +1,4 @@
-"""Collections in other places: the same bytes in a folder, in memory and on an S3 server; resumed and owned there too."""
+"""Collections in other places: the same bytes in a folder, in memory and on an S3 server; resumed and owned there."""
 
 import hashlib
 import json

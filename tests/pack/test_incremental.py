@@ -120,7 +120,9 @@ def test_parts_and_one_last_pack_make_the_same_collection(parts, write_source, p
     assert tree(out) == tree(tmp_path / "whole")
 
 
-def test_a_pack_that_is_asked_to_stop_ends_between_two_buckets_and_goes_on(write_source, pack_source, read_files, tmp_path):
+def test_a_pack_that_is_asked_to_stop_ends_between_two_buckets_and_goes_on(
+    write_source, pack_source, read_files, tmp_path
+):
     source = write_source(rows())
     asked = iter([False, False, True])
     with pytest.raises(Stopped):
