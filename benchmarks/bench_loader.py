@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mermed.config import MixConfig, StreamConfig
 from mermed.contract import EncodedSample, Manifest, SampleMeta, ShardRow
-from mermed.pack.writer import ShardWriter
+from mermed.pack.collection.writer import ShardWriter
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.decode import decode_rgb
 from mermed.stream.loader import SampleReader, rank_shares

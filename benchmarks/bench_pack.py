@@ -54,10 +54,10 @@ def write_source(folder: Path, count: int, images: list[bytes]) -> list[Path]:
 
 def ours(source: Path, out: Path, hands: int) -> int:
     """Our packer, as the command runs it; returns images packed."""
-    from mermed.pack.engine import LocalEngine
     from mermed.pack.identity import Identity
     from mermed.pack.options import PackOptions
     from mermed.pack.packing import pack
+    from mermed.pack.work.engine import LocalEngine
 
     engine = LocalEngine(hands=hands)
     result = pack(source, out, options=PackOptions(), identity=Identity(b"a salt for benchmarks"), engine=engine)

@@ -15,13 +15,13 @@ import tempfile
 from pathlib import Path
 
 from mermed.contract import FORMAT_VERSION, MANIFEST_NAME, load_manifest
-from mermed.pack.encode import decode_image
+from mermed.pack.collection.schema import contract_schema
 from mermed.pack.identity import load_identity
 from mermed.pack.options import PackOptions
 from mermed.pack.packing import pack
 from mermed.pack.phantoms.source import make_phantoms
+from mermed.pack.pixels.encode import decode_image
 from mermed.pack.plain import walk
-from mermed.pack.schema import contract_schema
 from mermed.pack.treating import treat
 from mermed.tar import check_shard
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from mermed.pack.canonical import make_canonical
-from mermed.pack.near import as_words, near_pairs
+from mermed.pack.checks.near import as_words, near_pairs
 from mermed.pack.options import PackOptions
-from mermed.pack.perceptual import MIRROR_MASK, distance_of, perceptual_hash
+from mermed.pack.pixels.canonical import make_canonical
+from mermed.pack.pixels.perceptual import MIRROR_MASK, distance_of, perceptual_hash
 from mermed.pack.plain import walk
-from mermed.pack.raw import RawFile, RawImage, RejectedInput
-from mermed.pack.reading import read_frames
+from mermed.pack.readers.raw import RawFile, RawImage, RejectedInput
+from mermed.pack.readers.reading import read_frames
 
 MOST_CHANGED = 150
 

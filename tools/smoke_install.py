@@ -23,7 +23,7 @@ COMMANDS = (
     ("shard", ["phantoms", "PHANTOMS", "--images", "6"]),
 )
 FIND_RECIPES = """
-from mermed.pack.recipe_shelf import known_recipes, recipe_folder
+from mermed.pack.recipes.shelf import known_recipes, recipe_folder
 assert recipe_folder().parent.name == "mermed", recipe_folder()
 assert "nih_chestxray14" in known_recipes()
 print(len(known_recipes()))

@@ -23,7 +23,7 @@ def write_png(picture: "Image", path: Path) -> None:
     """Write an 8-bit picture; raises ConfigError when that is not possible."""
     import io
 
-    from mermed.pack.writer import write_atomically
+    from mermed.pack.collection.writer import write_atomically
 
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")

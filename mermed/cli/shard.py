@@ -51,7 +51,7 @@ for command in (pack, scan, recipes, verify, index, show, preview, dedupe, split
 def info(folder: Path, as_json: bool) -> None:
     """Show what a packed collection holds: sources, samples, shards, labels, totals."""
     from mermed.contract import load_manifest
-    from mermed.pack.info import describe
+    from mermed.pack.checks.info import describe
 
     description = describe(load_manifest(folder))
     if as_json:
@@ -69,7 +69,7 @@ def stats(folder: Path, as_json: bool) -> None:
     """Recompute mean and standard deviation per modality from the shards, and compare with the manifest."""
     from mermed.cli import shard_view
     from mermed.contract import load_manifest
-    from mermed.pack.stats import check_stats, compute_stats
+    from mermed.pack.checks.stats import check_stats, compute_stats
 
     manifest = load_manifest(folder)
     computed = compute_stats(folder, manifest)

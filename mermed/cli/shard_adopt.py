@@ -30,9 +30,9 @@ def adopt(patterns: tuple[str, ...], out: Path, salt_file: Path | None, rewrite:
     Reads file, https, s3, gs and memory URLs; commands (pipe:) and chained URLs are refused.
     """
     from mermed.cli import shard_view
-    from mermed.pack.adopt import Adoption
-    from mermed.pack.adopt import adopt as adopt_shards
-    from mermed.pack.adopt_whole import adopt_whole
+    from mermed.pack.checks.adopt import Adoption
+    from mermed.pack.checks.adopt import adopt as adopt_shards
+    from mermed.pack.checks.adopt_whole import adopt_whole
     from mermed.pack.identity import load_identity
 
     if not rewrite:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from mermed.pack.copies import Copies
-    from mermed.pack.leakage import Leak
+    from mermed.pack.checks.copies import Copies
+    from mermed.pack.checks.leakage import Leak
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -38,7 +38,7 @@ def dedupe(places: tuple[str, ...], out: Path | None, **options: Any) -> None:
 
     Nothing is removed. Copies inside a group (one patient, lesion or volume) are harmless; others may not be.
     """
-    from mermed.pack.copies import find_copies
+    from mermed.pack.checks.copies import find_copies
 
     _check_out(places[0], out)
     copies = find_copies(
@@ -63,7 +63,7 @@ def split_check(places: tuple[str, ...], out: Path | None, allow_near: bool, **o
     The training images of one collection must not be the test images of another. Exits 4 when anything leaks.
     Groups are compared by their salted ids: collections of other salts share none, there the images tell.
     """
-    from mermed.pack.leakage import find_leakage
+    from mermed.pack.checks.leakage import find_leakage
 
     _check_out(places[0], out)
     leakage = find_leakage(
@@ -85,8 +85,8 @@ def _check_out(place: str, out: Path | None) -> None:
 
 def _load(places: Any, options: dict[str, Any]) -> Any:
     from mermed.cli import shard_view
-    from mermed.pack.hands import default_hands
-    from mermed.pack.holdings import load_holdings
+    from mermed.pack.checks.holdings import load_holdings
+    from mermed.pack.work.hands import default_hands
 
     workers = options["workers"] or default_hands()
     with shard_view.shard_progress("reading") as watch:
@@ -94,7 +94,7 @@ def _load(places: Any, options: dict[str, Any]) -> Any:
 
 
 def _write(copies: "Copies", path: Path) -> None:
-    from mermed.pack.writer import write_atomically
+    from mermed.pack.collection.writer import write_atomically
 
     write_atomically(path, copies.to_csv().encode())
     click.echo(f"wrote {path}: {len(copies):,} pairs")
@@ -105,7 +105,7 @@ def _show_copies(copies: "Copies") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mermed.pack.copies import KINDS
+    from mermed.pack.checks.copies import KINDS
 
     table = Table("modality", "kind", box=None, pad_edge=False)
     for name in ("pairs", "same group", "other group", "other split", "other label"):

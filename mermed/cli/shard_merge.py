@@ -16,7 +16,7 @@ def merge(out: Path, folders: tuple[Path, ...]) -> None:
     Shards are linked where the disk allows it, else copied. Keys must be unique, and no group may stand in two splits.
     """
     from mermed.cli import shard_view
-    from mermed.pack.merge import merge as merge_collections
+    from mermed.pack.checks.merge import merge as merge_collections
 
     with shard_view.shard_progress("merging") as watch:
         manifest = merge_collections(out, folders, watch=watch)

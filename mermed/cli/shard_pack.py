@@ -12,9 +12,9 @@ import click
 from mermed.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED
 
 if TYPE_CHECKING:
-    from mermed.pack.engine import Engine
     from mermed.pack.listing import Listing
     from mermed.pack.options import PackOptions
+    from mermed.pack.work.engine import Engine
 
 DEFAULT_MAX_BAD = "5%"
 _FOLDER = click.Path(path_type=Path)
@@ -114,11 +114,11 @@ def pack(
     """
     from mermed.cli import shard_view
     from mermed.cli.shard_live import pack_live
-    from mermed.pack.bucket import BucketSize
     from mermed.pack.identity import load_identity
     from mermed.pack.packing import PackPlan, Stopped, check_bad_share, check_readers
     from mermed.pack.packing import pack as pack_collection
     from mermed.pack.treating import treat
+    from mermed.pack.work.bucket import BucketSize
 
     options = _options(choices)
     identity, salt = load_identity(salt_file)
@@ -160,12 +160,12 @@ def _options(choices: dict[str, Any]) -> "PackOptions":
 
 
 def _engine(name: str, workers: int | None, ray_address: str | None, choices: dict[str, Any]) -> "Engine":
-    from mermed.pack.engine import LocalEngine
-    from mermed.pack.hands import Limits, default_hands
+    from mermed.pack.work.engine import LocalEngine
+    from mermed.pack.work.hands import Limits, default_hands
 
     limits = Limits(seconds=choices["max_seconds"], memory_mb=choices["max_memory_mb"])
     if name == "ray":
-        from mermed.pack.engine_ray import RayEngine
+        from mermed.pack.work.engine_ray import RayEngine
 
         return RayEngine(address=ray_address, cores=workers, limits=limits)
     return LocalEngine(hands=default_hands() if workers is None else workers, limits=limits)
@@ -181,8 +181,8 @@ def _listing(source: Path | None, recipes: tuple[str, ...]) -> "Listing":
         return walk(source)
     from dataclasses import asdict, replace
 
-    from mermed.pack.recipe_list import list_sources
-    from mermed.pack.recipe_shelf import find_recipe
+    from mermed.pack.recipes.lister import list_sources
+    from mermed.pack.recipes.shelf import find_recipe
 
     pairs = []
     for text in recipes:

@@ -19,7 +19,7 @@ def preview(folder: Path, out: Path, modality: str | None, per_source: int) -> N
     The sheet shows pixels of patients: keep it where the collection is.
     """
     from mermed.cli.picture_file import check_png, write_png
-    from mermed.pack.preview import choose_samples, make_sheet
+    from mermed.pack.pages.preview import choose_samples, make_sheet
 
     check_png(out)
     strips = choose_samples(folder, modality=modality, per_source=per_source)

@@ -8,8 +8,8 @@ import click
 
 if TYPE_CHECKING:
     from mermed.pack.listing import Listing
-    from mermed.pack.scan import Recognised
-    from mermed.pack.scan_draft import Draft
+    from mermed.pack.recipes.scan import Recognised
+    from mermed.pack.recipes.scan_draft import Draft
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -26,8 +26,8 @@ def scan(path: Path, out: Path | None, wants_draft: bool) -> None:
     the command that packs it; the plain layout of `pack SRC` is told as well. A draft is printed, or written to --out;
     it loads and lists as it is, and is to be read and corrected before it is used.
     """
-    from mermed.pack.recipe_shelf import known_recipes
-    from mermed.pack.scan import recognise
+    from mermed.pack.recipes.scan import recognise
+    from mermed.pack.recipes.shelf import known_recipes
 
     found = [] if wants_draft else recognise(path, known_recipes())
     if found:
@@ -36,7 +36,7 @@ def scan(path: Path, out: Path | None, wants_draft: bool) -> None:
     if not wants_draft and any(path.glob("*/*/labels.csv")):
         _show_plain(path)
         return
-    from mermed.pack.scan_draft import draft_recipe
+    from mermed.pack.recipes.scan_draft import draft_recipe
 
     draft = draft_recipe(path)
     _show_draft(draft, path, out)
@@ -48,7 +48,7 @@ def recipes(as_json: bool) -> None:
     """List the datasets that MerMED has a recipe for, with modality, access and licence."""
     from dataclasses import asdict
 
-    from mermed.pack.recipe_shelf import known_recipes
+    from mermed.pack.recipes.shelf import known_recipes
 
     known = known_recipes().values()
     if as_json:
@@ -72,7 +72,7 @@ def recipes(as_json: bool) -> None:
 
 def _show_found(found: "list[Recognised]") -> None:
     from mermed.errors import ConfigError
-    from mermed.pack.recipe_list import list_recipe
+    from mermed.pack.recipes.lister import list_recipe
 
     packable = []
     for each in found:

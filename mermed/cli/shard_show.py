@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mermed.pack.show import FoundSample
+    from mermed.pack.pages.show import FoundSample
 
 _FOLDER = click.Path(path_type=Path)
 
@@ -26,7 +26,7 @@ def show(folder: Path, key: str, out: Path | None, as_json: bool) -> None:
     Keys stand in splits.csv, in the report and on the sheet of mermed-shard preview.
     """
     from mermed.cli.picture_file import check_png, write_png
-    from mermed.pack.show import find_sample
+    from mermed.pack.pages.show import find_sample
 
     check_png(out)
     found = find_sample(folder, key)

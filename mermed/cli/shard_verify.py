@@ -45,7 +45,7 @@ def verify(
 
 def _make_manifest(folder: Path) -> None:
     from mermed.cli import shard_view
-    from mermed.pack.repair import repair_manifest as make_again
+    from mermed.pack.checks.repair import repair_manifest as make_again
 
     with shard_view.shard_progress("reading") as watch:
         manifest = make_again(folder, watch=watch)
@@ -53,7 +53,7 @@ def _make_manifest(folder: Path) -> None:
 
 
 def _repair(folder: Path, strays_to: Path | None) -> None:
-    from mermed.pack.repair import repair
+    from mermed.pack.checks.repair import repair
 
     done = repair(folder, strays_to=strays_to)
     moved = f", moved {len(done.strays):,} strays to {strays_to}" if done.strays else ""
@@ -62,9 +62,9 @@ def _repair(folder: Path, strays_to: Path | None) -> None:
 
 def _verify(folder: Path, quick: bool, workers: int | None) -> None:
     from mermed.cli import shard_view
-    from mermed.pack.hands import default_hands
-    from mermed.pack.verify import verify as verify_collection
-    from mermed.pack.verify_quick import verify_quick
+    from mermed.pack.checks.verify import verify as verify_collection
+    from mermed.pack.checks.verify_quick import verify_quick
+    from mermed.pack.work.hands import default_hands
 
     if quick:
         verification, extent = verify_quick(folder), "sizes, indices and manifest as packed; no sample was read"
@@ -96,7 +96,7 @@ def index(context: click.Context, patterns: tuple[str, ...], out: Path | None, *
     if out is not None:
         context.invoke(adopt, patterns=patterns, out=out, **facts)
         return
-    from mermed.pack.reindex import reindex
+    from mermed.pack.checks.reindex import reindex
 
     if len(patterns) != 1 or "://" in patterns[0]:
         raise click.UsageError("name one collection, or shards to adopt with --out DIR")

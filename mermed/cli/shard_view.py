@@ -70,7 +70,7 @@ def _plain_lines(verb: str, noun: str, begin_s: float) -> Callable[[int, int, st
 
 def show_pack(result: PackResult, out: str) -> None:
     """The closing tables of a pack: what went where, and why the rest did not."""
-    from mermed.pack.info import describe
+    from mermed.pack.checks.info import describe
 
     console = Console()
     made = f"{result.num_made:,} buckets made, {result.num_known:,} known already"

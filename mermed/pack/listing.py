@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mermed.pack.raw import Bin
+from mermed.pack.readers.raw import Bin
 from mermed.pack.treatment import Treatment
 
 _VALUES = {"1": 1, "0": 0, "?": None}
@@ -15,7 +15,7 @@ class ListedImage:
     """One input file that is to be read, and what is known of it beside its pixels ("" where nothing is).
 
     `file` names it inside its dataset and `place` below the source, both with "/" (a member of an archive follows the
-    archive's name: "part1.zip/a.png"); `path` and `member` are where it is read (`mermed.pack.raw.RawFile`). `labels`
+    archive's name: "part1.zip/a.png"); `path` and `member` are where it is read (`readers.raw.RawFile`). `labels`
     is {} for an unlabelled image, `{"class": name}` or `{"findings": {name: 1 | 0 | None}}`. `namespace` is what
     patient and group ids are unique in: the dataset, unless datasets share patients.
 

@@ -7,8 +7,8 @@ from typing import Literal
 
 from mermed.contract import canonical_json
 from mermed.errors import ConfigError
-from mermed.pack.raw import Bounds
-from mermed.pack.window import window_in_hu
+from mermed.pack.pixels.window import window_in_hu
+from mermed.pack.readers.raw import Bounds
 
 Codec = Literal["jpeg", "png"]
 RULES_VERSION = 2

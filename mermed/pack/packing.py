@@ -12,21 +12,21 @@ from pathlib import Path
 
 from mermed.contract import Manifest, canonical_json
 from mermed.errors import ConfigError, EnvironmentError_, IntegrityError, SampleError
-from mermed.pack.bucket import Bucket, BucketSize, partition
-from mermed.pack.claim import claim, sweep
-from mermed.pack.depot import open_depot
-from mermed.pack.engine import Engine, Eyes, LocalEngine, Order
+from mermed.pack.collection.claim import claim, sweep
+from mermed.pack.collection.depot import open_depot
+from mermed.pack.collection.placement import Placement
+from mermed.pack.collection.publishing import Published, Publisher, is_published, write_state
 from mermed.pack.identity import Identity
-from mermed.pack.ledger import Ledger
 from mermed.pack.listing import ListedImage, Listing, RejectedRow
-from mermed.pack.making import tool_versions
 from mermed.pack.options import PackOptions
-from mermed.pack.placement import Placement
 from mermed.pack.plain import walk
 from mermed.pack.progress import ModalityProgress
-from mermed.pack.publishing import Published, Publisher, is_published, write_state
-from mermed.pack.sample import Outcome, Task
 from mermed.pack.split import place
+from mermed.pack.work.bucket import Bucket, BucketSize, partition
+from mermed.pack.work.engine import Engine, Eyes, LocalEngine, Order
+from mermed.pack.work.ledger import Ledger
+from mermed.pack.work.making import tool_versions
+from mermed.pack.work.sample import Outcome, Task
 
 Watch = Callable[[Mapping[str, ModalityProgress]], None]
 OPTIONS_RECIPE, LEFT_OUT = "options", "left out"

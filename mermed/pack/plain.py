@@ -11,10 +11,10 @@ from pathlib import Path, PurePosixPath
 
 from mermed.contract import DATASET_GRAMMAR, SLUG_GRAMMAR, SPLITS
 from mermed.errors import ConfigError
-from mermed.pack.archive import is_archive, read_contents, split_archive
-from mermed.pack.archive_kinds import Archive
 from mermed.pack.listing import ListedImage, Listing, RejectedRow
-from mermed.pack.raw import Bin, RejectedInput
+from mermed.pack.readers.archive import is_archive, read_contents, split_archive
+from mermed.pack.readers.archive_kinds import Archive
+from mermed.pack.readers.raw import Bin, RejectedInput
 
 LABELS_NAME = "labels.csv"
 _REQUIRED = ("file", "label")

@@ -8,7 +8,7 @@ from typing import Any
 
 from mermed.errors import ConfigError
 from mermed.pack.listing import Listing
-from mermed.pack.recipe_parse import parse
+from mermed.pack.recipes.parse import parse
 from mermed.pack.treatment import Treatment
 
 

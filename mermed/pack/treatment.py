@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from mermed.errors import ConfigError
-from mermed.pack.window import window_in_hu
+from mermed.pack.pixels.window import window_in_hu
 
 Crop = Literal["auto", "none"]
 

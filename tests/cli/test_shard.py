@@ -125,7 +125,7 @@ def test_help_loads_neither_torch_nor_numpy_nor_pillow(arguments):
 
 def test_a_known_error_shows_its_parts_and_notes(monkeypatch, collection):
     from mermed.errors import ConfigError
-    from mermed.pack import info as info_module
+    from mermed.pack.checks import info as info_module
 
     def fail(manifest):
         error = ConfigError("it is wrong", where={"shard": "x"}, expected=1, found=2, next_step="do that")
@@ -146,7 +146,7 @@ def test_a_known_error_shows_its_parts_and_notes(monkeypatch, collection):
 
 
 def test_an_unknown_failure_keeps_its_traceback_and_a_known_one_has_none(monkeypatch, collection):
-    from mermed.pack import info as info_module
+    from mermed.pack.checks import info as info_module
 
     def fail(manifest):
         raise RuntimeError("a defect of ours")

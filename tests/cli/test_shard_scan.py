@@ -11,8 +11,8 @@ from mermed.cli.shard import main
 from mermed.cli.shard_scan import recipes, scan
 from mermed.contract import load_manifest
 from mermed.errors import ConfigError
-from mermed.pack.recipe import load_recipe
-from mermed.pack.recipe_list import list_recipe
+from mermed.pack.recipes.lister import list_recipe
+from mermed.pack.recipes.recipe import load_recipe
 
 
 def run(command, *arguments):

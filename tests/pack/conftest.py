@@ -10,13 +10,13 @@ import xxhash
 from PIL import Image
 
 from mermed.contract import EncodedSample, Manifest, SampleMeta
-from mermed.pack.encode import encode_image
+from mermed.pack.collection.writer import ShardWriter
 from mermed.pack.identity import Identity
-from mermed.pack.moments import MomentTable, image_moments
 from mermed.pack.options import PackOptions
 from mermed.pack.packing import pack
-from mermed.pack.perceptual import perceptual_hash
-from mermed.pack.writer import ShardWriter
+from mermed.pack.pixels.encode import encode_image
+from mermed.pack.pixels.moments import MomentTable, image_moments
+from mermed.pack.pixels.perceptual import perceptual_hash
 
 
 def noise(seed, shape=(40, 48)):

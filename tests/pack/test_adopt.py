@@ -15,14 +15,14 @@ from PIL import Image
 from mermed.cli.shard_adopt import adopt as adopt_command
 from mermed.contract import load_manifest
 from mermed.errors import ConfigError, ContractError, IntegrityError, SampleError
-from mermed.pack.adopt import Adoption, adopt
-from mermed.pack.adopt_whole import adopt_whole
-from mermed.pack.bare_image import strip_metadata
-from mermed.pack.foreign import expand, local_copy, read_foreign, shown
-from mermed.pack.holdings import load_holdings
-from mermed.pack.leakage import find_leakage
-from mermed.pack.raw import RejectedInput
-from mermed.pack.verify import verify
+from mermed.pack.checks.adopt import Adoption, adopt
+from mermed.pack.checks.adopt_whole import adopt_whole
+from mermed.pack.checks.foreign import expand, local_copy, read_foreign, shown
+from mermed.pack.checks.holdings import load_holdings
+from mermed.pack.checks.leakage import find_leakage
+from mermed.pack.checks.verify import verify
+from mermed.pack.readers.bare_image import strip_metadata
+from mermed.pack.readers.raw import RejectedInput
 from mermed.tar import check_shard
 
 PLANTED = b"DOE^JANE^19470301"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mermed.pack.kinds import count_pages
-from mermed.pack.raw import Bounds, RawFile, RawImage, RejectedFrame, RejectedInput
-from mermed.pack.reading import read_frames, read_image
+from mermed.pack.readers.kinds import count_pages
+from mermed.pack.readers.raw import Bounds, RawFile, RawImage, RejectedFrame, RejectedInput
+from mermed.pack.readers.reading import read_frames, read_image
 from mermed.pack.treatment import Sampling, Treatment
 
 EVERY = Treatment(sampling=Sampling(max_frames=1000, least_change=0.0))

@@ -11,8 +11,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from mermed.pack.archive import list_members, open_raw, open_stream, read_contents, split_archive
-from mermed.pack.raw import Bounds, RawFile, RejectedInput
+from mermed.pack.readers.archive import list_members, open_raw, open_stream, read_contents, split_archive
+from mermed.pack.readers.raw import Bounds, RawFile, RejectedInput
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 5000, dtype=np.uint8).tobytes()
 

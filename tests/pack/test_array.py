@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mermed.pack.raw import Bounds, RawFile, RawImage, RejectedFrame, RejectedInput
-from mermed.pack.reading import read_frames
+from mermed.pack.readers.raw import Bounds, RawFile, RawImage, RejectedFrame, RejectedInput
+from mermed.pack.readers.reading import read_frames
 from mermed.pack.treatment import Sampling, Treatment
 
 RNG = np.random.default_rng(7)

@@ -6,11 +6,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mermed.pack.bucket import BucketSize, partition
 from mermed.pack.listing import ListedImage
-from mermed.pack.sample import Task
 from mermed.pack.split import Placement
 from mermed.pack.treatment import Treatment
+from mermed.pack.work.bucket import BucketSize, partition
+from mermed.pack.work.sample import Task
 
 
 def task(number, *, split="train", size=100, **image):

@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 from mermed.errors import ConfigError
-from mermed.pack.canonical import make_canonical
-from mermed.pack.encode import decode_image, encode_image
-from mermed.pack.moments import MomentTable, image_moments
 from mermed.pack.options import PackOptions
-from mermed.pack.raw import RawImage, RejectedInput
-from mermed.pack.window import LookupTable, Window, percentile_window, to_grey
+from mermed.pack.pixels.canonical import make_canonical
+from mermed.pack.pixels.encode import decode_image, encode_image
+from mermed.pack.pixels.moments import MomentTable, image_moments
+from mermed.pack.pixels.window import LookupTable, Window, percentile_window, to_grey
+from mermed.pack.readers.raw import RawImage, RejectedInput
 
 
 def make(pixels, modality="us", scale="display", options=None, **more):

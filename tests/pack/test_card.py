@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from mermed.contract import SampleMeta, load_manifest
-from mermed.pack.card import HUB_SPLITS, card_files, write_card
-from mermed.pack.croissant import SplitList, croissant
-from mermed.pack.verify import verify
+from mermed.pack.checks.verify import verify
+from mermed.pack.pages.card import HUB_SPLITS, card_files, write_card
+from mermed.pack.pages.croissant import SplitList, croissant
 
 # Deprecations and open files of the foreign libraries are not ours to mend.
 pytestmark = pytest.mark.filterwarnings(

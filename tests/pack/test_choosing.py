@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mermed.pack.choosing import SMALL_SIDE, changing, choose_slices, left_out, spread
+from mermed.pack.readers.choosing import SMALL_SIDE, changing, choose_slices, left_out, spread
 from mermed.pack.treatment import Sampling
 
 

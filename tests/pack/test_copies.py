@@ -11,9 +11,9 @@ from PIL import Image, ImageOps
 from mermed.cli.shard_compare import dedupe, split_check
 from mermed.contract import load_manifest
 from mermed.errors import ContractError, IntegrityError
-from mermed.pack.copies import KINDS, find_copies
-from mermed.pack.holdings import load_holdings, pixel_digest
-from mermed.pack.leakage import find_leakage
+from mermed.pack.checks.copies import KINDS, find_copies
+from mermed.pack.checks.holdings import load_holdings, pixel_digest
+from mermed.pack.checks.leakage import find_leakage
 from mermed.tar import check_shard
 
 

@@ -12,12 +12,13 @@ import hashlib, json, os, shutil, signal, sys, tarfile
 from pathlib import Path
 from mermed.contract import load_manifest
 from mermed.errors import MermedError
-from mermed.pack.bucket import BucketSize
+from mermed.pack.work.bucket import BucketSize
 from mermed.pack.identity import Identity
 from mermed.pack.options import PackOptions
-from mermed.pack import making, packing
+from mermed.pack import packing
+from mermed.pack.work import making
 from mermed.pack.packing import PackPlan, pack
-from mermed.pack.verify import verify
+from mermed.pack.checks.verify import verify
 
 making.tool_versions = packing.tool_versions = lambda: {"mermed": "test"}
 

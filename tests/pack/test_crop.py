@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mermed.pack.blobs import find_blobs, grow, shrink
-from mermed.pack.canonical import make_canonical
-from mermed.pack.crop import find_crop
 from mermed.pack.options import PackOptions
-from mermed.pack.raw import RawImage
+from mermed.pack.pixels.blobs import find_blobs, grow, shrink
+from mermed.pack.pixels.canonical import make_canonical
+from mermed.pack.pixels.crop import find_crop
+from mermed.pack.readers.raw import RawImage
 from mermed.pack.treatment import Treatment
 
 

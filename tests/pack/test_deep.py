@@ -10,13 +10,13 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from mermed.contract import SampleMeta
-from mermed.pack.canonical import make_canonical
-from mermed.pack.display import to_display
-from mermed.pack.encode import decode_image, encode_image
 from mermed.pack.options import PackOptions
-from mermed.pack.raw import RawImage, RejectedInput
+from mermed.pack.pixels.canonical import make_canonical
+from mermed.pack.pixels.display import to_display
+from mermed.pack.pixels.encode import decode_image, encode_image
+from mermed.pack.pixels.window import LookupTable, Window
+from mermed.pack.readers.raw import RawImage, RejectedInput
 from mermed.pack.treatment import Treatment
-from mermed.pack.window import LookupTable, Window
 
 SHALLOW = PackOptions(side_px=4096)
 DEEP = replace(SHALLOW, depth=16)

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from mermed.errors import ConfigError
-from mermed.pack.bucket import BucketSize
-from mermed.pack.depot import LocalDepot, open_depot
+from mermed.pack.collection.depot import LocalDepot, open_depot
 from mermed.pack.packing import PackPlan, Stopped
+from mermed.pack.work.bucket import BucketSize
 
 SMALL = BucketSize(inputs=8)
 

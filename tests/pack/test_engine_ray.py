@@ -4,8 +4,8 @@ import hashlib
 
 import pytest
 
-from mermed.pack.bucket import BucketSize
 from mermed.pack.packing import PackPlan
+from mermed.pack.work.bucket import BucketSize
 
 ray = pytest.importorskip("ray")
 
@@ -21,7 +21,7 @@ def tree(folder):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_two_ray_workers_give_the_bytes_of_one_process(phantoms, pack_source, tmp_path):
-    from mermed.pack.engine_ray import RayEngine
+    from mermed.pack.work.engine_ray import RayEngine
 
     plan = PackPlan(bucket_size=BucketSize(inputs=6))
     pack_source(phantoms, out=tmp_path / "one", plan=plan)

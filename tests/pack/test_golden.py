@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mermed.contract import FORMAT_VERSION, Manifest, SampleMeta, load_manifest
-from mermed.pack.schema import contract_schema
-from mermed.pack.verify import verify
+from mermed.pack.checks.verify import verify
+from mermed.pack.collection.schema import contract_schema
 
 SHARDS = Path(__file__).resolve().parents[2] / "shards"
 

@@ -14,12 +14,12 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 
 from mermed.errors import ConfigError
-from mermed.pack.canonical import make_canonical
 from mermed.pack.options import PackOptions
-from mermed.pack.raw import RawImage, RejectedInput
-from mermed.pack.reading import read_image
+from mermed.pack.pixels.canonical import make_canonical
+from mermed.pack.pixels.window import Window
+from mermed.pack.readers.raw import RawImage, RejectedInput
+from mermed.pack.readers.reading import read_image
 from mermed.pack.treatment import Treatment
-from mermed.pack.window import Window
 
 WHOLE = PackOptions(side_px=4096)
 
@@ -275,7 +275,7 @@ TURNS = {  # what a camera stores so that the tag makes it upright
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG", "WEBP"])
 def test_all_eight_orientations_are_stored_equal_and_no_tag_is_left(format, tmp_path):
-    from mermed.pack.encode import encode_image
+    from mermed.pack.pixels.encode import encode_image
 
     rows, columns = np.mgrid[0:48, 0:64]
     photo = np.stack([rows * 5, columns * 4, 255 - rows * 2 - columns * 2], -1).astype(np.uint8)

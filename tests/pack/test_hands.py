@@ -9,8 +9,8 @@ import pytest
 PROGRAM = """
 import json, os, signal, sys, time
 from pathlib import Path
-import mermed.pack.hand
-from mermed.pack.sample import make_samples
+import mermed.pack.work.hand
+from mermed.pack.work.sample import make_samples
 
 def odd(task, options):
     name = task.image.file
@@ -32,11 +32,11 @@ def odd(task, options):
     yield from make_samples(task, options)
 
 if __name__ == "__mp_main__":
-    mermed.pack.hand.make_samples = odd
+    mermed.pack.work.hand.make_samples = odd
 
 if __name__ == "__main__":
-    from mermed.pack.engine import LocalEngine
-    from mermed.pack.hands import Limits
+    from mermed.pack.work.engine import LocalEngine
+    from mermed.pack.work.hands import Limits
     from mermed.pack.identity import Identity
     from mermed.pack.options import PackOptions
     from mermed.pack.packing import pack

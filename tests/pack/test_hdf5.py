@@ -9,8 +9,8 @@ import pytest
 h5py = pytest.importorskip("h5py")
 
 from mermed.errors import EnvironmentError_  # noqa: E402
-from mermed.pack.raw import Bounds, RawFile, RejectedInput  # noqa: E402
-from mermed.pack.reading import read_frames  # noqa: E402
+from mermed.pack.readers.raw import Bounds, RawFile, RejectedInput  # noqa: E402
+from mermed.pack.readers.reading import read_frames  # noqa: E402
 from mermed.pack.treatment import Sampling, Treatment  # noqa: E402
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from mermed.contract import load_manifest
 from mermed.errors import ConfigError
-from mermed.pack import sample
-from mermed.pack.bucket import BucketSize
-from mermed.pack.engine import LocalEngine
+from mermed.pack.checks.verify import verify
 from mermed.pack.packing import PackPlan, Stopped
-from mermed.pack.verify import verify
+from mermed.pack.work import sample
+from mermed.pack.work.bucket import BucketSize
+from mermed.pack.work.engine import LocalEngine
 
 SMALL = BucketSize(inputs=8)
 
@@ -189,8 +189,9 @@ def test_a_file_that_changes_while_it_is_read_is_quarantined(write_source, pack_
 def test_inputs_that_lacked_a_reader_are_tried_again_once_the_tools_changed(
     write_source, pack_source, read_files, monkeypatch
 ):
-    from mermed.pack import making, packing
-    from mermed.pack.raw import RejectedInput
+    from mermed.pack import packing
+    from mermed.pack.readers.raw import RejectedInput
+    from mermed.pack.work import making
 
     source = write_source(rows(4))
     real = sample.read_frames

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from mermed.cli.shard_merge import merge as merge_command
 from mermed.contract import load_manifest
 from mermed.errors import ConfigError, ContractError, IntegrityError
-from mermed.pack.merge import merge
-from mermed.pack.stats import check_stats, compute_stats
-from mermed.pack.verify import verify
+from mermed.pack.checks.merge import merge
+from mermed.pack.checks.stats import check_stats, compute_stats
+from mermed.pack.checks.verify import verify
 
 
 def noise(seed):
@@ -113,7 +113,7 @@ def test_links_that_are_not_possible_become_checked_copies(two, tmp_path, monkey
     def refuse(*_):
         raise OSError(18, "cross-device link")
 
-    monkeypatch.setattr("mermed.pack.merge.os.link", refuse)
+    monkeypatch.setattr("mermed.pack.checks.merge.os.link", refuse)
     merged = merge(tmp_path / "out", two)
     row = merged.shards[0]
     assert hashlib.sha256((tmp_path / "out" / row.name).read_bytes()).hexdigest() == row.sha256
@@ -125,7 +125,7 @@ def test_a_merge_that_died_is_ended_by_the_next(two, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("mermed.pack.merge._merge_list", die)
+        patch.setattr("mermed.pack.checks.merge._merge_list", die)
         with pytest.raises(KeyboardInterrupt):
             merge(tmp_path / "out", two)
     assert not (tmp_path / "out" / "manifest.json").exists()

@@ -6,8 +6,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mermed.pack.near import CROWD, as_words, mirrored_pairs, near_pairs
-from mermed.pack.perceptual import HASH_BITS, MIRROR_MASK
+from mermed.pack.checks.near import CROWD, as_words, mirrored_pairs, near_pairs
+from mermed.pack.pixels.perceptual import HASH_BITS, MIRROR_MASK
 
 
 def random_hashes(count, seed=0):

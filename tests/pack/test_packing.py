@@ -17,10 +17,10 @@ from PIL import Image
 
 from mermed.contract import load_manifest
 from mermed.errors import ConfigError, EnvironmentError_, IntegrityError, SampleError
-from mermed.pack.accounts import Accounts
-from mermed.pack.engine import LocalEngine
+from mermed.pack.collection.accounts import Accounts
 from mermed.pack.packing import check_bad_share
 from mermed.pack.progress import ModalityProgress
+from mermed.pack.work.engine import LocalEngine
 from mermed.tar import check_shard
 
 
@@ -158,7 +158,7 @@ def test_the_png_codec_stores_the_pixels_themselves(write_source, pack_source):
     out, _ = pack_source(source, codec="png")
     (sample,) = samples(out)
     with Image.open(source / "us" / "set" / "a.png") as image:
-        from mermed.pack.encode import decode_image
+        from mermed.pack.pixels.encode import decode_image
 
         assert decode_image(sample.image, sample.extension).tobytes() == image.tobytes()
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mermed.contract import load_manifest
-from mermed.pack.bucket import BucketSize
 from mermed.pack.packing import PackPlan
-from mermed.pack.preview import choose_samples, make_sheet
-from mermed.pack.show import find_sample
+from mermed.pack.pages.preview import choose_samples, make_sheet
+from mermed.pack.pages.show import find_sample
+from mermed.pack.work.bucket import BucketSize
 
 NAME, BIRTH = "Kowalska", "19610203"
 ATTACK = "<script>alert(1)</script>"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from mermed.pack.perceptual import HASH_BITS, MIRROR_MASK, distance_of, perceptual_hash
+from mermed.pack.pixels.perceptual import HASH_BITS, MIRROR_MASK, distance_of, perceptual_hash
 
 
 def scene(seed, shape=(240, 320)):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from mermed.errors import ConfigError
-from mermed.pack.canonical import make_canonical
 from mermed.pack.options import PackOptions
 from mermed.pack.phantoms.source import SCENES, make_phantoms
 from mermed.pack.phantoms.strokes import draw_person
-from mermed.pack.raw import Bounds
-from mermed.pack.reading import read_image
-from mermed.pack.sniff import sniff
+from mermed.pack.pixels.canonical import make_canonical
+from mermed.pack.readers.raw import Bounds
+from mermed.pack.readers.reading import read_image
+from mermed.pack.readers.sniff import sniff
 
 
 def tree(folder):

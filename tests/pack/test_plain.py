@@ -7,8 +7,8 @@ import pytest
 
 from mermed.errors import ConfigError
 from mermed.pack.plain import read_rows, walk
-from mermed.pack.raw import Bounds, RawFile, RejectedInput
-from mermed.pack.reading import read_frames
+from mermed.pack.readers.raw import Bounds, RawFile, RejectedInput
+from mermed.pack.readers.reading import read_frames
 from mermed.pack.treatment import Treatment
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mermed.pack.raw import Bounds, RawFile, RejectedInput
 from mermed.pack.readers.raster import read_raster
-from mermed.pack.reading import read_image
+from mermed.pack.readers.raw import Bounds, RawFile, RejectedInput
+from mermed.pack.readers.reading import read_image
 
 
 @pytest.fixture

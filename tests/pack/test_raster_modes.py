@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from mermed.pack.archive import open_raw
-from mermed.pack.raw import Bounds, RawFile, RawImage, RejectedInput
-from mermed.pack.reading import read_frames, read_image
+from mermed.pack.readers.archive import open_raw
+from mermed.pack.readers.raw import Bounds, RawFile, RawImage, RejectedInput
+from mermed.pack.readers.reading import read_frames, read_image
 from mermed.pack.treatment import Treatment
 
 

@@ -9,10 +9,10 @@ import pytest
 from medmnist_trees import chestmnist
 from path_trees import pannuke, pcam
 
-from mermed.pack.raw import Bounds, RawFile, RawImage, RejectedInput
-from mermed.pack.reading import read_frames
-from mermed.pack.recipe_list import list_recipe
-from mermed.pack.recipe_shelf import find_recipe
+from mermed.pack.readers.raw import Bounds, RawFile, RawImage, RejectedInput
+from mermed.pack.readers.reading import read_frames
+from mermed.pack.recipes.lister import list_recipe
+from mermed.pack.recipes.shelf import find_recipe
 from mermed.pack.treatment import Treatment
 
 h5py = pytest.importorskip("h5py")

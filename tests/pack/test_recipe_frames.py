@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mermed.errors import ConfigError
-from mermed.pack.raw import RawImage
-from mermed.pack.recipe import Recipe
-from mermed.pack.recipe_list import list_recipe
-from mermed.pack.recipe_parse import parse
+from mermed.pack.readers.raw import RawImage
+from mermed.pack.recipes.lister import list_recipe
+from mermed.pack.recipes.parse import parse
+from mermed.pack.recipes.recipe import Recipe
 
 HEAD = {
     "name": "set",
@@ -74,15 +74,15 @@ def test_frames_of_one_slide_stay_together(tmp_path):
 def test_frames_are_packed_with_their_own_findings_and_the_group_of_their_slide(tmp_path, monkeypatch):
     from mermed.pack.listing import ListedImage
     from mermed.pack.options import PackOptions
-    from mermed.pack.sample import MadeSample, Task, make_samples
     from mermed.pack.split import Placement
+    from mermed.pack.work.sample import MadeSample, Task, make_samples
 
     rng = np.random.default_rng(0)
     frames = [
         RawImage(pixels=rng.integers(0, 256, (40, 40), np.uint8), scale="display", source_bits=8, frame=number)
         for number in range(3)
     ]
-    monkeypatch.setattr("mermed.pack.sample.read_frames", lambda *_: iter(frames))
+    monkeypatch.setattr("mermed.pack.work.sample.read_frames", lambda *_: iter(frames))
     image = ListedImage(
         modality="us",
         dataset="set",

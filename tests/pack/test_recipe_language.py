@@ -3,9 +3,9 @@
 import pytest
 
 from mermed.errors import ConfigError
-from mermed.pack.recipe import load_recipe
-from mermed.pack.recipe_shelf import find_recipe, known_recipes, recipe_folder
-from mermed.pack.recipe_text import Template, compile_globs, compile_regex, find_fields
+from mermed.pack.recipes.recipe import load_recipe
+from mermed.pack.recipes.shelf import find_recipe, known_recipes, recipe_folder
+from mermed.pack.recipes.text import Template, compile_globs, compile_regex, find_fields
 
 HEAD = 'name = "set"\nmodality = "us"\ntitle = "Set"\nfingerprint = "a.csv"\n[card]\nlicence = "CC0"\naccess = "open"\n'
 IMAGES = '[images]\ninclude = "*.png"\n'

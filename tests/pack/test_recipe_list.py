@@ -9,9 +9,9 @@ import pytest
 from small_recipes import CLASS, HEAD, TABLE, classes, reasons, recipe, write_root
 
 from mermed.errors import ConfigError
-from mermed.pack.recipe import Recipe
-from mermed.pack.recipe_list import list_recipe, list_sources
-from mermed.pack.recipe_parse import parse
+from mermed.pack.recipes.lister import list_recipe, list_sources
+from mermed.pack.recipes.parse import parse
+from mermed.pack.recipes.recipe import Recipe
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 pytest.importorskip("pydicom")
 
 from mermed.pack.phantoms.dicom import save_ct, save_cxr
-from mermed.pack.raw import Bounds, RejectedInput
-from mermed.pack.reading import read_image
-from mermed.pack.recipe_list import list_recipe
-from mermed.pack.recipe_shelf import find_recipe
+from mermed.pack.readers.raw import Bounds, RejectedInput
+from mermed.pack.readers.reading import read_image
+from mermed.pack.recipes.lister import list_recipe
+from mermed.pack.recipes.shelf import find_recipe
 
 
 def test_a_radiograph_in_a_tree_of_ct_is_excluded_by_its_header(tmp_path):

@@ -5,9 +5,9 @@ import tomllib
 import pytest
 
 from mermed.errors import ConfigError
-from mermed.pack.recipe import Recipe
-from mermed.pack.recipe_list import list_recipe
-from mermed.pack.recipe_parse import parse
+from mermed.pack.recipes.lister import list_recipe
+from mermed.pack.recipes.parse import parse
+from mermed.pack.recipes.recipe import Recipe
 
 HEAD = {
     "name": "eyes",

@@ -12,7 +12,7 @@ from small_recipes import CLASS, TABLE, classes, reasons, recipe, write_root
 
 from mermed.contract import DATASET_GRAMMAR
 from mermed.errors import ConfigError
-from mermed.pack.recipe_list import list_recipe
+from mermed.pack.recipes.lister import list_recipe
 
 
 @pytest.fixture

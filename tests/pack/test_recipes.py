@@ -6,8 +6,8 @@ from operator import attrgetter
 import pytest
 from collected import MINIATURES
 
-from mermed.pack.recipe_list import list_recipe
-from mermed.pack.recipe_shelf import find_recipe, recipe_folder
+from mermed.pack.recipes.lister import list_recipe
+from mermed.pack.recipes.shelf import find_recipe, recipe_folder
 
 BULLETS = [
     "Licence", "Access", "Citation", "Counts", "Labels", "Split", "Patients", "Layout", "Flaws", "Used by",

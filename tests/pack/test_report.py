@@ -10,12 +10,12 @@ import pytest
 
 from mermed.contract import Manifest, SampleMeta, ShardRow
 from mermed.errors import ContractError
-from mermed.pack.report import Pair, Reject, ReportData, caption, render_report, write_report
-from mermed.pack.report_advice import ADVICE, UNKNOWN, advice
-from mermed.pack.report_figures import LEAST_PX, flow_figure, histogram_figure, histogram_words
-from mermed.pack.report_gallery import MAX_PAIRS_PER_SOURCE, MAX_REJECTS
-from mermed.pack.report_notices import notices
-from mermed.pack.thumbnail import thumbnail
+from mermed.pack.pages.report import Pair, Reject, ReportData, caption, render_report, write_report
+from mermed.pack.pages.report_advice import ADVICE, UNKNOWN, advice
+from mermed.pack.pages.report_figures import LEAST_PX, flow_figure, histogram_figure, histogram_words
+from mermed.pack.pages.report_gallery import MAX_PAIRS_PER_SOURCE, MAX_REJECTS
+from mermed.pack.pages.report_notices import notices
+from mermed.pack.pixels.thumbnail import thumbnail
 
 SHARDS = Path(__file__).resolve().parents[2] / "shards"
 PICTURE = thumbnail(np.tile(np.arange(96, dtype=np.uint8), (96, 1)))

@@ -9,11 +9,11 @@ from miniature import write_bytes, write_image, write_table
 from PIL import Image
 
 from mermed.errors import ConfigError
-from mermed.pack.recipe import load_recipe
-from mermed.pack.recipe_list import list_recipe
-from mermed.pack.recipe_shelf import known_recipes
-from mermed.pack.scan import recognise
-from mermed.pack.scan_draft import draft_recipe
+from mermed.pack.recipes.lister import list_recipe
+from mermed.pack.recipes.recipe import load_recipe
+from mermed.pack.recipes.scan import recognise
+from mermed.pack.recipes.scan_draft import draft_recipe
+from mermed.pack.recipes.shelf import known_recipes
 
 # Datasets that are downloaded into one folder and read it with a recipe each, or that only their folder's name tells.
 RETFOUND = {name for name in MINIATURES if name.endswith("_retfound")}

@@ -11,8 +11,8 @@ from PIL import Image
 
 from mermed.contract import SampleMeta, load_manifest
 from mermed.errors import ConfigError, ContractError, IntegrityError
-from mermed.pack.preview import GAP_PX, TILE_PX, choose_samples, make_sheet
-from mermed.pack.show import find_sample
+from mermed.pack.pages.preview import GAP_PX, TILE_PX, choose_samples, make_sheet
+from mermed.pack.pages.show import find_sample
 from mermed.tar import check_shard
 
 GOLDEN = Path(__file__).resolve().parents[2] / "shards" / "golden" / "v1"

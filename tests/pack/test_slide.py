@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mermed.pack.raw import Bounds, RawFile, RawImage, RejectedFrame, RejectedInput
+from mermed.pack.readers.raw import Bounds, RawFile, RawImage, RejectedFrame, RejectedInput
+from mermed.pack.readers.reading import read_frames, sniff_member
 from mermed.pack.readers.tissue import colours_of, find_pen, find_tissue, otsu
-from mermed.pack.reading import read_frames, sniff_member
 from mermed.pack.treatment import Sampling, Treatment
 
 pytest.importorskip("openslide")

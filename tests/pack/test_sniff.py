@@ -7,9 +7,9 @@ import tarfile
 
 import pytest
 
-from mermed.pack.raw import Bounds, RawFile, RejectedInput
-from mermed.pack.reading import read_frames, sniff_member
-from mermed.pack.sniff import sniff_head
+from mermed.pack.readers.raw import Bounds, RawFile, RejectedInput
+from mermed.pack.readers.reading import read_frames, sniff_member
+from mermed.pack.readers.sniff import sniff_head
 from mermed.pack.treatment import Treatment
 
 NOISE = bytes(range(128, 256)) * 4

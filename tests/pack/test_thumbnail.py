@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mermed.pack.thumbnail import thumbnail
+from mermed.pack.pixels.thumbnail import thumbnail
 
 
 def shown(pixels, **options):

@@ -12,9 +12,9 @@ import pytest
 
 from mermed.contract import Manifest, SampleMeta, load_manifest
 from mermed.errors import ContractError, IntegrityError
-from mermed.pack.reindex import reindex
-from mermed.pack.stats import check_stats, compute_stats
-from mermed.pack.verify import verify
+from mermed.pack.checks.reindex import reindex
+from mermed.pack.checks.stats import check_stats, compute_stats
+from mermed.pack.checks.verify import verify
 from mermed.tar import check_index, check_shard, format_index, scan
 
 

@@ -16,9 +16,9 @@ import pytest
 
 from mermed.contract import MAX_MEMBER_BYTES, Manifest, ShardRow, load_manifest
 from mermed.errors import ConfigError, ContractError, IntegrityError
-from mermed.pack.repair import repair, repair_manifest
-from mermed.pack.verify import verify
-from mermed.pack.verify_quick import verify_quick
+from mermed.pack.checks.repair import repair, repair_manifest
+from mermed.pack.checks.verify import verify
+from mermed.pack.checks.verify_quick import verify_quick
 from mermed.tar import check_index, scan
 
 

@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from mermed.errors import ConfigError
-from mermed.pack.workbook import read_workbook
+from mermed.pack.recipes.workbook import read_workbook
 
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 
@@ -86,6 +86,6 @@ def test_what_is_no_workbook_is_an_error_that_names_the_file(content):
 
 
 def test_a_sheet_that_unfolds_beyond_the_bound_is_refused_before_it_is_parsed(monkeypatch):
-    monkeypatch.setattr("mermed.pack.workbook.MAX_SHEET_BYTES", 10_000)
+    monkeypatch.setattr("mermed.pack.recipes.workbook.MAX_SHEET_BYTES", 10_000)
     with pytest.raises(ConfigError, match="cannot be read"):
         read(book(" " * 20_000))

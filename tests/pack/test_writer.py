@@ -5,7 +5,7 @@ import tarfile
 import pytest
 
 from mermed.contract import EncodedSample, SampleMeta
-from mermed.pack.writer import ShardWriter
+from mermed.pack.collection.writer import ShardWriter
 
 
 def sample(number, size=3000):
@@ -80,7 +80,7 @@ def test_a_row_states_what_lies_on_the_disk(writer, tmp_path):
 
 def test_a_disk_that_returns_other_bytes_is_noticed_before_the_rename(writer, tmp_path, monkeypatch):
     from mermed.errors import IntegrityError
-    from mermed.pack.shard_file import ShardFile
+    from mermed.pack.collection.shard_file import ShardFile
 
     writer.add(sample(0))
     honest = ShardFile.read_at

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mermed.pack.canonical import make_canonical
 from mermed.pack.options import PackOptions
-from mermed.pack.raw import RejectedInput
-from mermed.pack.reading import read_image
+from mermed.pack.pixels.canonical import make_canonical
+from mermed.pack.readers.raw import RejectedInput
+from mermed.pack.readers.reading import read_image
 from mermed.pack.treatment import Treatment
 from mermed.stream.decode import decode_rgb
 
@@ -65,7 +65,7 @@ def test_no_real_image_is_taken_for_a_mask_or_blank(real_data):
 def test_the_units_of_real_ct_come_back_from_16_bits_and_look_the_same(real_data):
     pydicom = pytest.importorskip("pydicom")
     from mermed.contract import SampleMeta
-    from mermed.pack.encode import encode_image
+    from mermed.pack.pixels.encode import encode_image
 
     for path in images(real_data / "real/ct/tcga_luad_ct_dicom", 6):
         header = pydicom.dcmread(path)
@@ -97,7 +97,7 @@ def test_a_real_mask_is_refused(real_data):
     )
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    from mermed.pack.raw import RawImage
+    from mermed.pack.readers.raw import RawImage
 
     with pytest.raises(RejectedInput, match="looks_like_mask"):
         make_canonical(RawImage(pixels=np.asarray(image), scale="display", source_bits=8), "us", OPTIONS)

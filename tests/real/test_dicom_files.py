@@ -10,10 +10,10 @@ from PIL import Image
 pydicom = pytest.importorskip("pydicom")
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut  # noqa: E402
 
-from mermed.pack.canonical import make_canonical  # noqa: E402
 from mermed.pack.options import PackOptions  # noqa: E402
-from mermed.pack.raw import Bounds, RawFile, RawImage, RejectedFrame, RejectedInput  # noqa: E402
-from mermed.pack.reading import read_frames  # noqa: E402
+from mermed.pack.pixels.canonical import make_canonical  # noqa: E402
+from mermed.pack.readers.raw import Bounds, RawFile, RawImage, RejectedFrame, RejectedInput  # noqa: E402
+from mermed.pack.readers.reading import read_frames  # noqa: E402
 from mermed.pack.treatment import Treatment  # noqa: E402
 
 try:

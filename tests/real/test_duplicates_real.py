@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mermed.pack.near import as_words, near_pairs
-from mermed.pack.perceptual import MIRROR_MASK, distance_of, perceptual_hash
+from mermed.pack.checks.near import as_words, near_pairs
+from mermed.pack.pixels.perceptual import MIRROR_MASK, distance_of, perceptual_hash
 
 SETS = {"cxr": "cxr/pediatric_pneumonia_224", "derm": "derm/ham10000_224", "path": "path/lc25000_lung_224"}
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mermed.pack.canonical import make_canonical
 from mermed.pack.options import PackOptions
-from mermed.pack.raw import Bounds, RejectedInput
-from mermed.pack.reading import read_image
+from mermed.pack.pixels.canonical import make_canonical
+from mermed.pack.readers.raw import Bounds, RejectedInput
+from mermed.pack.readers.reading import read_image
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 FORMATS = DATA / "formats"

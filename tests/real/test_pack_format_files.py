@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 
 from mermed.contract import load_manifest
-from mermed.pack.engine import LocalEngine
-from mermed.pack.verify import verify
+from mermed.pack.checks.verify import verify
+from mermed.pack.work.engine import LocalEngine
 
 PREFIXES = {
     "ct_": "ct", "series17": "ct", "mr_": "ct", "seg_": "ct", "sr_": "ct", "cr_": "cxr", "cxr": "cxr", "dx": "cxr",

@@ -6,8 +6,8 @@ import re
 import pytest
 from miniature import write_table
 
-from mermed.pack.recipe_list import list_recipe
-from mermed.pack.recipe_shelf import find_recipe
+from mermed.pack.recipes.lister import list_recipe
+from mermed.pack.recipes.shelf import find_recipe
 
 
 @pytest.fixture

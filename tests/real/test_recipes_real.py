@@ -4,8 +4,8 @@ import csv
 
 import pytest
 
-from mermed.pack.recipe_list import list_recipe
-from mermed.pack.recipe_shelf import find_recipe
+from mermed.pack.recipes.lister import list_recipe
+from mermed.pack.recipes.shelf import find_recipe
 
 
 @pytest.fixture

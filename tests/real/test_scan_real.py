@@ -1,7 +1,7 @@
 """Scan over the real corpus: a draft for every dataset finds what its labels.csv says. Skipped where it is absent."""
 
 from mermed.pack.plain import walk
-from mermed.pack.scan_draft import draft_recipe
+from mermed.pack.recipes.scan_draft import draft_recipe
 
 
 def test_a_draft_for_every_real_dataset_says_what_its_labels_csv_says(real_data):

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from mermed.errors import EnvironmentError_
-from mermed.pack.raw import Bounds, RawFile, RawImage, RejectedInput
-from mermed.pack.reading import read_frames
-from mermed.pack.thumbnail import SIDE_PX, thumbnail
+from mermed.pack.pixels.thumbnail import SIDE_PX, thumbnail
+from mermed.pack.readers.raw import Bounds, RawFile, RawImage, RejectedInput
+from mermed.pack.readers.reading import read_frames
 from mermed.pack.treatment import Treatment
 
 

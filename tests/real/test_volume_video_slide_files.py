@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mermed.pack.canonical import make_canonical
 from mermed.pack.options import PackOptions
-from mermed.pack.raw import Bounds, RawFile, RawImage, RejectedFrame
-from mermed.pack.reading import read_frames, read_image
+from mermed.pack.pixels.canonical import make_canonical
+from mermed.pack.readers.raw import Bounds, RawFile, RawImage, RejectedFrame
+from mermed.pack.readers.reading import read_frames, read_image
 from mermed.pack.treatment import Sampling, Treatment
 
 ALL = Treatment(sampling=Sampling(max_frames=10_000, margin=0.0, least_content=0.0, least_change=0.0))

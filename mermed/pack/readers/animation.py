@@ -7,16 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mermed.pack.choosing import SMALL_SIDE
-from mermed.pack.raw import Bounds, Frames, RawFile, RawImage
+from mermed.pack.readers.choosing import SMALL_SIDE
 from mermed.pack.readers.moving import take_frames
 from mermed.pack.readers.pages import open_pages, reasons, turn_to
 from mermed.pack.readers.raster import to_raw
+from mermed.pack.readers.raw import Bounds, Frames, RawFile, RawImage
 from mermed.pack.treatment import Treatment
 
 
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
-    """The frames of one moving picture; see `mermed.pack.reading`."""
+    """The frames of one moving picture; see `mermed.pack.readers.reading`."""
     return take_frames(_Animation(file, bounds), bounds, treatment.sampling)
 
 

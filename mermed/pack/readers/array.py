@@ -8,9 +8,9 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from mermed.pack.archive import open_stream
-from mermed.pack.raw import Bounds, Frames, RawFile, RejectedInput
+from mermed.pack.readers.archive import open_stream
 from mermed.pack.readers.array_layout import ArrayLayout
+from mermed.pack.readers.raw import Bounds, Frames, RawFile, RejectedInput
 from mermed.pack.treatment import Treatment
 
 _UNBOUNDED = 2**62
@@ -19,7 +19,7 @@ _HEADERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_ar
 
 
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
-    """The images of one array; see `mermed.pack.reading`.
+    """The images of one array; see `mermed.pack.readers.reading`.
 
     Every row is an image of its own, so all are taken, whatever the sampling. One row is held at a time, except for
     columns-first arrays of several images, which are read whole within the bounds. Objects are never unpickled.

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mermed.pack.raw import Bounds, RawImage, RejectedInput, check_size
+from mermed.pack.readers.raw import Bounds, RawImage, RejectedInput, check_size
 
 _COLOURS = (1, 3)
 _KINDS = "uif"

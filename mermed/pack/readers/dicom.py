@@ -7,7 +7,7 @@ Nothing of the header leaves but numbers about pixels: the elements that are rea
 from functools import partial
 
 from mermed.errors import missing_extra
-from mermed.pack.raw import Bounds, Frames, RawFile, RejectedInput
+from mermed.pack.readers.raw import Bounds, Frames, RawFile, RejectedInput
 from mermed.pack.treatment import Treatment
 
 try:
@@ -20,7 +20,7 @@ except ModuleNotFoundError as error:
 
 
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
-    """The frames of one DICOM file; see `mermed.pack.reading`.
+    """The frames of one DICOM file; see `mermed.pack.readers.reading`.
 
     Grey comes back after the modality transform (HU for CT), with the header's VOI beside it and not applied; colour
     comes back as 8-bit RGB. Raises RejectedInput.

@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from mermed.pack.archive import MAX_RATIO, RATIO_FROM_BYTES, open_raw
-from mermed.pack.raw import Bounds, RawFile, RejectedInput
+from mermed.pack.readers.archive import MAX_RATIO, RATIO_FROM_BYTES, open_raw
+from mermed.pack.readers.raw import Bounds, RawFile, RejectedInput
 
 _NAMES = """
     Modality ImageType BurnedInAnnotation FrameTime FrameTimeVector CineRate RecommendedDisplayFrameRate

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mermed.keyed import key, permute
-from mermed.pack.choosing import SMALL_SIDE, choose_slices, left_out, spread
-from mermed.pack.raw import Bounds, Frames, RawImage, RejectedFrame, RejectedInput
+from mermed.pack.readers.choosing import SMALL_SIDE, choose_slices, left_out, spread
 from mermed.pack.readers.dicom_header import position_of, spacing_of
 from mermed.pack.readers.dicom_object import DicomObject
 from mermed.pack.readers.moving import take_frames
+from mermed.pack.readers.raw import Bounds, Frames, RawImage, RejectedFrame, RejectedInput
 from mermed.pack.treatment import Sampling
 
 _MOVING = ("US", "IVUS", "XA", "RF", "ES", "XC", "GM", "DMS")

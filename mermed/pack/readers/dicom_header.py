@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from mermed.pack.raw import Bounds, RejectedInput, check_size
+from mermed.pack.pixels.window import Curve, LookupTable, Window
+from mermed.pack.readers.raw import Bounds, RejectedInput, check_size
 from mermed.pack.treatment import Treatment
-from mermed.pack.window import Curve, LookupTable, Window
 
 _FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 _NO_IMAGES = ("SEG", "RTSTRUCT", "RTDOSE")

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from mermed.pack.raw import Bounds, RawFile, RawImage
 from mermed.pack.readers.dicom_file import DicomFile, open_dicom
 from mermed.pack.readers.dicom_header import FrameHeader, check_header, frame_headers
 from mermed.pack.readers.dicom_pixels import FrameDecoder, ImageMaker, Stored
+from mermed.pack.readers.raw import Bounds, RawFile, RawImage
 from mermed.pack.treatment import Treatment
 
 

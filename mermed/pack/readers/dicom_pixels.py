@@ -11,7 +11,6 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut
 from pydicom.pixels.utils import as_pixel_options
 
-from mermed.pack.raw import Bounds, RawImage, RejectedInput, Scale
 from mermed.pack.readers.codestream import has_end, stream_size
 from mermed.pack.readers.dicom_file import DicomFile, find_fragments
 from mermed.pack.readers.dicom_header import (
@@ -24,6 +23,7 @@ from mermed.pack.readers.dicom_header import (
     whole,
 )
 from mermed.pack.readers.hounsfield import NEAR_WATER_HU, check_hounsfield
+from mermed.pack.readers.raw import Bounds, RawImage, RejectedInput, Scale
 from mermed.pack.treatment import Treatment
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")

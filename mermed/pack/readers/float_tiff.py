@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import TiffImagePlugin
 
-from mermed.pack.raw import Bounds, RawImage, RejectedInput, check_size
+from mermed.pack.readers.raw import Bounds, RawImage, RejectedInput, check_size
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _OFFSETS = 256, 257, 258, 259, 273
 _SAMPLES, _COUNTS, _SAMPLE_FORMAT, _SUB_IFDS = 277, 279, 339, 330

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from mermed.errors import missing_extra
-from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedInput
 from mermed.pack.readers.array_layout import ArrayLayout
-from mermed.pack.sniff import sniff
+from mermed.pack.readers.raw import Bounds, Frames, RawFile, RawImage, RejectedInput
+from mermed.pack.readers.sniff import sniff
 from mermed.pack.treatment import Treatment
 
 try:
@@ -25,7 +25,7 @@ _BLOCK_BYTES = 2**26
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
     """The images of one dataset: the one that `file.member` names, else `x`, `images` or the only one.
 
-    Every row is an image of its own, so all are taken, whatever the sampling. See `mermed.pack.reading`.
+    Every row is an image of its own, so all are taken, whatever the sampling. See `mermed.pack.readers.reading`.
     """
     if sniff(file.path) != "hdf5":
         raise RejectedInput("needs_file", "an HDF5 file cannot be read inside an archive; unpack it")

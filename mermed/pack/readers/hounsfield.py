@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mermed.pack.raw import RejectedInput
+from mermed.pack.readers.raw import RejectedInput
 
 LOWEST_HU, HIGHEST_HU = -2048, 20_000
 AIR_HU = -1024

@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mermed.pack.choosing import changing, left_out, spread
-from mermed.pack.raw import Bounds, Frames, RawImage, RejectedFrame, RejectedInput
+from mermed.pack.readers.choosing import changing, left_out, spread
+from mermed.pack.readers.raw import Bounds, Frames, RawImage, RejectedFrame, RejectedInput
 from mermed.pack.treatment import Sampling
 
 
@@ -18,7 +18,7 @@ class Shot(Protocol):
     is_bad: bool
 
     def small(self) -> NDArray[np.uint8]:
-        """Its grey reduction to `mermed.pack.choosing.SMALL_SIDE` squared."""
+        """Its grey reduction to `mermed.pack.readers.choosing.SMALL_SIDE` squared."""
         ...
 
     def full(self) -> RawImage:

@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mermed.pack.archive import open_raw
-from mermed.pack.choosing import choose_slices, left_out
-from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedFrame, RejectedInput, Scale
+from mermed.pack.readers.archive import open_raw
+from mermed.pack.readers.choosing import choose_slices, left_out
 from mermed.pack.readers.nifti_header import VolumeHeader, read_header
+from mermed.pack.readers.raw import Bounds, Frames, RawFile, RawImage, RejectedFrame, RejectedInput, Scale
 from mermed.pack.treatment import Treatment
 
 AIR_HU = -200.0
@@ -31,7 +31,7 @@ _MOST_WHOLE = 2**31
 
 
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
-    """The slices of one volume; see `mermed.pack.reading`. Of several volumes (time, channels) the first is cut.
+    """The slices of one volume; see `readers.reading`. Of several volumes (time, channels) the first is cut.
 
     Only the chosen slices are held in memory; a gzip file is unfolded once, to its end, so that its checksum counts.
     """

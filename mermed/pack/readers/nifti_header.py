@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mermed.errors import missing_extra
-from mermed.pack.raw import Bounds, RejectedInput, check_size
-from mermed.pack.window import Window
+from mermed.pack.pixels.window import Window
+from mermed.pack.readers.raw import Bounds, RejectedInput, check_size
 
 try:
     from nibabel.nifti1 import Nifti1Header

@@ -8,9 +8,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from mermed.pack.archive import open_raw
-from mermed.pack.choosing import left_out, spread
-from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedFrame, RejectedInput, check_size
+from mermed.pack.readers.archive import open_raw
+from mermed.pack.readers.choosing import left_out, spread
+from mermed.pack.readers.raw import Bounds, Frames, RawFile, RawImage, RejectedFrame, RejectedInput, check_size
 from mermed.pack.treatment import Treatment
 
 _HEADER_BYTES = 2048
@@ -38,7 +38,7 @@ class _Header:
 
 
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
-    """The B-scans of one volume, evenly spaced when there are too many; see `mermed.pack.reading`.
+    """The B-scans of one volume, evenly spaced when there are too many; see `mermed.pack.readers.reading`.
 
     The picture of the fundus that comes with them is no B-scan and is not read, nor are the drawn layers.
     """

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 from PIL import Image, UnidentifiedImageError
 
-from mermed.pack.archive import open_raw
-from mermed.pack.raw import Bounds, RawFile, RejectedInput, check_size
+from mermed.pack.readers.archive import open_raw
 from mermed.pack.readers.raster import open_image
+from mermed.pack.readers.raw import Bounds, RawFile, RejectedInput, check_size
 
 
 @contextmanager

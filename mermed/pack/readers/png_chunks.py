@@ -4,7 +4,7 @@ import struct
 import zlib
 from typing import BinaryIO
 
-from mermed.pack.raw import RejectedInput
+from mermed.pack.readers.raw import RejectedInput
 
 MARK = b"\x89PNG\r\n\x1a\n"
 _PIECE_BYTES = 2**20

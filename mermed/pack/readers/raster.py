@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
-from mermed.pack.archive import open_raw
-from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedInput, check_size
+from mermed.pack.readers.archive import open_raw
 from mermed.pack.readers.colour import to_colour
 from mermed.pack.readers.float_tiff import LARGEST, read_float64_tiff
 from mermed.pack.readers.png_chunks import check_png
+from mermed.pack.readers.raw import Bounds, Frames, RawFile, RawImage, RejectedInput, check_size
 from mermed.pack.treatment import Treatment
 
 FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "JPEG2000")
@@ -27,7 +27,7 @@ LEAST_TOP = 32
 
 
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
-    """The frames of one raster file; see `mermed.pack.reading`."""
+    """The frames of one raster file; see `mermed.pack.readers.reading`."""
     return Frames.single(read_raster(file, bounds))
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mermed.keyed import key, permute
-from mermed.pack.choosing import left_out
-from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedFrame, RejectedInput, check_size
+from mermed.pack.readers.choosing import left_out
+from mermed.pack.readers.raw import Bounds, Frames, RawFile, RawImage, RejectedFrame, RejectedInput, check_size
 from mermed.pack.readers.slide_file import SlideFile
 from mermed.pack.readers.tissue import find_pen, find_tissue
 from mermed.pack.treatment import Sampling, Treatment
@@ -45,7 +45,7 @@ class Grid:
 
 
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
-    """The tiles of one slide; see `mermed.pack.reading`. A frame is a tile, numbered row by row over the whole grid."""
+    """The tiles of one slide; see `readers.reading`. A frame is a tile, numbered row by row over the whole grid."""
     if file.member:
         raise RejectedInput("needs_file", "a slide cannot be read inside an archive; unpack it")
     with SlideFile(file.path, treatment.assume_um) as slide:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mermed.errors import missing_extra
-from mermed.pack.raw import RejectedInput
+from mermed.pack.readers.raw import RejectedInput
 
 try:
     from openslide import OpenSlide, OpenSlideError, OpenSlideUnsupportedFormatError

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 from PIL import Image, TiffImagePlugin
 
-from mermed.pack.archive import open_raw
-from mermed.pack.choosing import left_out, spread
-from mermed.pack.kinds import count_pages
-from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedFrame, RejectedInput
+from mermed.pack.readers.archive import open_raw
+from mermed.pack.readers.choosing import left_out, spread
+from mermed.pack.readers.kinds import count_pages
 from mermed.pack.readers.pages import open_pages, reasons, turn_to
 from mermed.pack.readers.raster import to_raw
+from mermed.pack.readers.raw import Bounds, Frames, RawFile, RawImage, RejectedFrame, RejectedInput
 from mermed.pack.treatment import Treatment
 
 MAX_PAGES = 2**14
@@ -19,7 +19,7 @@ _SUBFILE, _REDUCED, _MASK = 254, 1, 4
 
 
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
-    """The pages of one TIFF, evenly spaced when there are too many; see `mermed.pack.reading`."""
+    """The pages of one TIFF, evenly spaced when there are too many; see `mermed.pack.readers.reading`."""
     with open_raw(file, bounds) as stream, reasons():
         pages = count_pages(stream, min(MAX_PAGES, bounds.max_frames))
     return Frames(_items(file, pages, bounds, treatment), pages)

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mermed.errors import missing_extra
-from mermed.pack.archive import open_raw
-from mermed.pack.choosing import SMALL_SIDE
-from mermed.pack.raw import Bounds, Frames, RawFile, RawImage, RejectedInput, check_size
+from mermed.pack.readers.archive import open_raw
+from mermed.pack.readers.choosing import SMALL_SIDE
 from mermed.pack.readers.moving import take_frames
+from mermed.pack.readers.raw import Bounds, Frames, RawFile, RawImage, RejectedInput, check_size
 from mermed.pack.treatment import Treatment
 
 try:
@@ -28,7 +28,7 @@ _DEMUXERS = "avi,mov,mpeg,mpegvideo,mpegts,matroska,asf,ogg,flv,m4v,h264,hevc,mj
 
 
 def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
-    """The frames of one film; see `mermed.pack.reading`."""
+    """The frames of one film; see `mermed.pack.readers.reading`."""
     set_log_level(None)
     return take_frames(_Film(file, bounds), bounds, treatment.sampling)
 

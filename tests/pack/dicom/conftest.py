@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mermed.pack.raw import Bounds, RawFile, RejectedInput
-from mermed.pack.reading import read_frames
+from mermed.pack.readers.raw import Bounds, RawFile, RejectedInput
+from mermed.pack.readers.reading import read_frames
 from mermed.pack.treatment import Treatment
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mermed.pack.raw import RawImage, RejectedFrame
+from mermed.pack.readers.raw import RawImage, RejectedFrame
 from mermed.pack.treatment import Sampling, Treatment
 
 JPEG = "1.2.840.10008.1.2.4.50"

@@ -280,7 +280,7 @@ def test_films_inside_dicom_are_set_aside_by_name(write, reason_of, noise):
 def test_an_unknown_syntax_is_not_quoted(write, items_of, noise):
     from pydicom.encaps import encapsulate
 
-    from mermed.pack.raw import RejectedInput
+    from mermed.pack.readers.raw import RejectedInput
 
     path, _ = write(noise(24, 32), bits=8, PixelData=encapsulate([bytes(64)]), syntax="1.2.3.4.5.6789")
     with pytest.raises(RejectedInput, match="no_decoder: an unknown transfer syntax") as caught:

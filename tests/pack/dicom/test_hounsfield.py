@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mermed.pack.canonical import make_canonical
 from mermed.pack.options import PackOptions
+from mermed.pack.pixels.canonical import make_canonical
 from mermed.pack.treatment import Treatment
 
 FIX = Treatment(fix_sign=True)

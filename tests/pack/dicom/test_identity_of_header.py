@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mermed.contract import SampleMeta
-from mermed.pack.raw import Bounds, RawFile, RawImage, RejectedInput
-from mermed.pack.reading import read_frames
+from mermed.pack.readers.raw import Bounds, RawFile, RawImage, RejectedInput
+from mermed.pack.readers.reading import read_frames
 from mermed.pack.treatment import Treatment
 
 pydicom = pytest.importorskip("pydicom")

@@ -10,10 +10,10 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut  # noqa: E402
 from pydicom.sequence import Sequence  # noqa: E402
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian  # noqa: E402
 
-from mermed.pack.canonical import make_canonical  # noqa: E402
 from mermed.pack.options import PackOptions  # noqa: E402
-from mermed.pack.raw import Bounds, RejectedInput  # noqa: E402
-from mermed.pack.reading import read_image  # noqa: E402
+from mermed.pack.pixels.canonical import make_canonical  # noqa: E402
+from mermed.pack.readers.raw import Bounds, RejectedInput  # noqa: E402
+from mermed.pack.readers.reading import read_image  # noqa: E402
 
 
 def stored_values(bits=12, seed=0):

@@ -2,8 +2,8 @@
 
 import tomllib
 
-from mermed.pack.recipe import Recipe
-from mermed.pack.recipe_parse import parse
+from mermed.pack.recipes.parse import parse
+from mermed.pack.recipes.recipe import Recipe
 
 CARD = {"licence": "CC0", "access": "open"}
 HEAD = {"name": "set", "modality": "us", "title": "Set", "fingerprint": "x", "card": CARD}

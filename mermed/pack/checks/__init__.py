@@ -1,0 +1,1 @@
+"""Certainty about packed collections: verify, repair, duplicates, leakage, merge, adopt."""

@@ -1,0 +1,1 @@
+"""What a pack writes: places, shards, claims, accounts, and how a collection is published."""

@@ -1,0 +1,1 @@
+"""What people and other tools look at: report, cards, single samples."""

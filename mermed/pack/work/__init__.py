@@ -1,0 +1,1 @@
+"""Making samples: buckets, decoder processes, engines and the ledgers they leave."""
