@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- tree: tools/draw_tree.py -->\n```", "```\n<!-- /tree -->"
-WIDTH = 34
+WIDTH, DEPTH = 34, 1
 NOTES = {
     "pyproject.toml": "names, extras, scripts, lint rules, import contracts",
     "constraints.txt": "the versions the tests were run with",
@@ -17,8 +17,12 @@ NOTES = {
     "LICENSE": "Apache-2.0",
     "shards/README.md": "the shard contract, normative",
     "shards/manifest.schema.json": "JSON schema of a manifest, made from mermed/contract.py",
+    "shards/recipes/": "what 99 known datasets look like: a recipe without code and a card each",
     "shards/mixes/": "mix files: how much of each modality",
     "shards/golden/v1/": "a tiny packed collection that every future reader must read",
+    "docs/pack.md": "packing: what happens to an input, many machines, choices, privacy",
+    "docs/pack_faults.md": "the faults packing survives, each with the test that holds it",
+    "docs/duplicates.md": "how copies are found, and how well, measured on real images",
     "benchmarks/README.md": "the rules of measuring and the current records",
     "benchmarks/LOG.md": "what was tried, also when it did not help",
     "benchmarks/records/": "one folder per record",
@@ -40,9 +44,11 @@ def entry(name: str, note: str, depth: int) -> str:
 
 
 def package_lines(folder: Path, depth: int = 0) -> list[str]:
-    """A folder, its modules in order of name, then its folders."""
+    """A folder, its modules in order of name, then its folders; what lies deeper than DEPTH is one line a folder."""
     init = folder / "__init__.py"
     lines = [entry(f"{folder.name}/", docline(init) if init.exists() else NOTES.get(f"{folder.name}/", ""), depth)]
+    if depth > DEPTH:
+        return lines
     for path in sorted(folder.glob("*.py")):
         if path.name != "__init__.py":
             lines.append(entry(path.name, docline(path), depth + 1))
@@ -63,6 +69,7 @@ def tree() -> str:
     lines += ["", *package_lines(ROOT / "mermed")]
     lines += ["", entry("shards/", "what the data is: no code", 0)]
     lines += noted([name for name in NOTES if name.startswith("shards/")], 1)
+    lines += ["", entry("docs/", "pages for people", 0), *noted([name for name in NOTES if name.startswith("docs/")], 1)]
     for folder in ("tools", "benchmarks"):
         lines += ["", *package_lines(ROOT / folder)]
         lines += noted([name for name in NOTES if name.startswith(f"{folder}/")], 1)
