@@ -69,7 +69,8 @@ def tree() -> str:
     lines += ["", *package_lines(ROOT / "mermed")]
     lines += ["", entry("shards/", "what the data is: no code", 0)]
     lines += noted([name for name in NOTES if name.startswith("shards/")], 1)
-    lines += ["", entry("docs/", "pages for people", 0), *noted([name for name in NOTES if name.startswith("docs/")], 1)]
+    lines += ["", entry("docs/", "pages for people", 0)]
+    lines += noted([name for name in NOTES if name.startswith("docs/")], 1)
     for folder in ("tools", "benchmarks"):
         lines += ["", *package_lines(ROOT / folder)]
         lines += noted([name for name in NOTES if name.startswith(f"{folder}/")], 1)
