@@ -118,7 +118,7 @@ def _cores() -> int:
 
 def run(options: harness.Options) -> harness.Report:
     """Measure packing."""
-    count = 64 if options.quick else 400
+    count = 64 if options.quick else 600
     many = 2_000 if options.quick else 100_000
     cores = _cores()
     with tempfile.TemporaryDirectory() as temporary:

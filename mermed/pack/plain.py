@@ -70,10 +70,11 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
     named: set[str] = set()
     archives = _Archives(folder)
     border = _Border(source, folder)
+    labels: dict[str, dict[str, str]] = {}  # one for all rows of a label, because there may be millions
     top = f"{folder.parent.name}/{folder.name}"
     for values in read_rows(folder / LABELS_NAME, f"{modality}/{dataset}"):
         place = f"{top}/{values['file']}"
-        name = str(PurePosixPath(values["file"]))
+        name = _tidy(values["file"])
         named.add(name)
         if not border.holds(values["file"]):
             rejected.append(RejectedRow(place=place, reason="path_escape", detail="the row leads out of its dataset"))
@@ -90,7 +91,7 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
             place=f"{top}/{name}",
             path=path,
             member=member,
-            labels={"class": values["label"]} if values["label"] else {},
+            labels=labels.setdefault(values["label"], {"class": values["label"]} if values["label"] else {}),
             patient_id=values["patient_id"],
             group_id=values["group_id"],
             split=values["split"],
@@ -107,6 +108,13 @@ def _walk_dataset(source: Path, folder: Path, modality: str, dataset: str) -> Li
             )
     rejected += _unlisted(folder, top, named, archives)
     return Listing(images=tuple(rows[file] for file in sorted(rows)), rejected=tuple(rejected))
+
+
+def _tidy(file: str) -> str:
+    """A row's file without empty and "." parts."""
+    if "//" in file or "./" in file or file.endswith(("/", "/.")):
+        return str(PurePosixPath(file))
+    return file
 
 
 class _Border:

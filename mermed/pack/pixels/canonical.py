@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mermed.pack.options import PackOptions
-from mermed.pack.pixels.crop import Box, find_crop
+from mermed.pack.pixels.crop import KINDS, Box, find_crop
 from mermed.pack.pixels.deep import TOP, is_deep, keep_depth
 from mermed.pack.pixels.display import show_deep
 from mermed.pack.pixels.tone import Tone, choose_tone, understand
@@ -61,6 +61,8 @@ class _Plane:
 
 def make_canonical(raw: RawImage, modality: str, options: PackOptions, treatment: Treatment = _TRUST) -> CanonicalImage:
     """Turn `raw` into what is stored; raises RejectedInput for an image without content, or one that is a mask."""
+    if (reduced := _reduce_picture(raw, modality, options, treatment)) is not None:
+        return reduced
     if _is_mask(raw.pixels):
         raise RejectedInput("looks_like_mask", "the image has two levels only")
     raw = understand(raw, treatment)
@@ -79,6 +81,35 @@ def make_canonical(raw: RawImage, modality: str, options: PackOptions, treatment
         crop=None if plane.crop is None else _in_source(plane.crop, raw),
         rescale=plane.rescale,
         steps=(*raw.notes, *plane.steps, *(("resize",) if pixels.shape != plane.pixels.shape else ())),
+    )
+
+
+def _reduce_picture(raw: RawImage, modality: str, options: PackOptions, treatment: Treatment) -> CanonicalImage | None:
+    """A large RGB picture that nothing but its size has to be changed of: the same result by less copying.
+
+    None for any other, and where a look at the reduced pixels leaves a doubt that only all of them can settle.
+    """
+    picture = raw.picture
+    if picture is None or picture.mode != "RGB" or min(picture.size) <= options.side_px:
+        return None
+    sparse = picture.resize((max(picture.width // 16, 1), max(picture.height // 16, 1)), Image.Resampling.NEAREST)
+    if _has_two_levels(np.asarray(sparse)[..., 1]):
+        return None
+    if raw.padding is not None or raw.region or raw.spacing_mm or (modality in KINDS and treatment.crop != "none"):
+        return None
+    pixels = np.asarray(
+        picture.resize(_reduced_size(picture.size, options.side_px), _FILTER, reducing_gap=_REDUCING_GAP)
+    )
+    if _is_grey(pixels) or _is_blank(pixels):
+        return None
+    return CanonicalImage(
+        image=Image.fromarray(pixels),
+        pixels=pixels,
+        window=None,
+        spacing_mm=None,
+        crop=None,
+        rescale=None,
+        steps=(*raw.notes, "resize"),
     )
 
 
@@ -127,14 +158,20 @@ def _names(*steps: str | bool) -> tuple[str, ...]:
 def _shrink(pixels: Pixels, side_px: int) -> Pixels:
     """Reduce the short side to `side_px`, averaging over what falls together; never enlarge."""
     height, width = pixels.shape[:2]
-    short = min(height, width)
-    if short <= side_px:
+    if min(height, width) <= side_px:
         return pixels
-    size = max(1, round(width * side_px / short)), max(1, round(height * side_px / short))
+    size = _reduced_size((width, height), side_px)
     if pixels.dtype == np.uint8:
         return np.asarray(Image.fromarray(pixels).resize(size, _FILTER, reducing_gap=_REDUCING_GAP))
     reduced = Image.fromarray(pixels.astype(np.float32)).resize(size, _FILTER, reducing_gap=_REDUCING_GAP)
     return np.clip(np.rint(np.asarray(reduced)), 0, TOP).astype(np.uint16)
+
+
+def _reduced_size(size: tuple[int, int], side_px: int) -> tuple[int, int]:
+    """(width, height) with the short side reduced to `side_px`."""
+    width, height = size
+    short = min(size)
+    return max(1, round(width * side_px / short)), max(1, round(height * side_px / short))
 
 
 def _collapse_grey(pixels: NDArray[Any]) -> NDArray[Any]:

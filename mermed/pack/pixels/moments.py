@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 Channels = tuple[float, float, float]
@@ -22,8 +23,17 @@ class Moments:
 
 def image_moments(image: Image.Image) -> Moments:
     """The moments of an 8-bit grey or RGB image, from its histogram: whole numbers until the last division."""
-    counts = np.array(image.histogram(), np.int64).reshape(-1, 256)  # (channels * 256) -> (channels, levels)
-    pixels = image.width * image.height
+    return moments_of(level_counts(image))
+
+
+def level_counts(image: Image.Image) -> NDArray[np.int64]:
+    """How often each of 256 levels occurs in each channel of an 8-bit image, [channels 256]."""
+    return np.array(image.histogram(), np.int64).reshape(-1, 256)  # (channels * 256) -> (channels, levels)
+
+
+def moments_of(counts: NDArray[np.int64]) -> Moments:
+    """The moments of an image whose channels have the levels `counts` [channels 256]."""
+    pixels = int(counts[0].sum())
     means = [int(total) / (255 * pixels) for total in counts @ _LEVELS]
     squares = [int(total) / (255 * 255 * pixels) for total in counts @ _LEVELS**2]
     repeat = 3 // len(counts)

@@ -62,8 +62,12 @@ def _cells(pixels: NDArray[Any]) -> NDArray[np.float64]:
     top = np.iinfo(pixels.dtype).max
     # A float holds whole numbers to 2^24 exactly: enough for one column of bytes, not of 16-bit values.
     kind = np.float32 if top * height < 2**24 else np.float64
-    flat = pixels.reshape(height, width * channels).astype(kind)  # H (W C)
-    rows = (_overlaps(_CELLS, height).astype(kind) @ flat).astype(np.float64)  # 32 (W C)
+    flat = pixels.reshape(height, width * channels)  # H (W C)
+    if height % _CELLS == 0 and top * height < 2**16 * _CELLS:
+        # Whole rows of pixels in every row of cells: their sums are the same numbers, in a third of the time.
+        rows = flat.reshape(_CELLS, -1, width * channels).sum(1, dtype=np.uint16) * float(_CELLS)  # 32 (W C)
+    else:
+        rows = (_overlaps(_CELLS, height).astype(kind) @ flat.astype(kind)).astype(np.float64)  # 32 (W C)
     columns = np.moveaxis(rows.reshape(_CELLS, width, channels), 2, 0)  # C 32 W
     sums = columns @ _overlaps(_CELLS, width).T  # C 32 32
     grey = np.tensordot(_LUMA, sums, 1) / _LUMA_SUM if channels == 3 else sums[0]

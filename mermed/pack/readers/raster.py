@@ -113,10 +113,10 @@ def to_raw(image: Image.Image, *, source_size: tuple[int, int] | None = None) ->
             pixels=pixels, scale="stored", source_bits=bits, is_inverted=inverted, padding=padding, notes=notes
         )
     shown, more = to_colour(image)
-    pixels = np.asarray(shown)
-    if bits == 16 and pixels.max(initial=0) < LEAST_TOP:
+    raw = RawImage.of_picture(shown, source_bits=bits, source_shape=source_shape, notes=(*notes, *more))
+    if bits == 16 and raw.pixels.max(initial=0) < LEAST_TOP:
         raise RejectedInput("no_decoder", "a 16-bit picture with colour or alpha that uses its low bits only")
-    return RawImage(pixels=pixels, scale="display", source_bits=bits, source_shape=source_shape, notes=(*notes, *more))
+    return raw
 
 
 def _source_bits(image: Image.Image) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mermed.errors import SampleError
 from mermed.pack.pixels.window import Curve
@@ -56,6 +57,7 @@ class RawImage:
     the frame, slice or tile of its container, from 0. `region` is the part (top, left, height, width) that the file
     itself declares to be the image proper, such as the scan region of an ultrasound screen. `source_shape` is the size
     (height, width) of the file where the reader decoded it reduced; `notes` names what the reader did, in order.
+    `picture` is the same image as Pillow holds it, "L" or "RGB", where it comes from there.
     """
 
     pixels: NDArray[Any]
@@ -69,6 +71,21 @@ class RawImage:
     region: tuple[int, int, int, int] | None = None
     source_shape: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    picture: Image.Image | None = None
+
+    @classmethod
+    def of_picture(cls, picture: Image.Image, **facts: Any) -> Self:
+        """An 8-bit image for display. Its array is made when somebody asks for it, because that takes its time."""
+        raw = cls(pixels=np.empty(0), scale="display", picture=picture, **facts)
+        object.__delattr__(raw, "pixels")
+        return raw
+
+    def __getattr__(self, name: str) -> Any:
+        # Only reached for what is not there, which is the array of a picture that nobody asked for yet.
+        if name != "pixels" or self.picture is None:
+            raise AttributeError(name)
+        object.__setattr__(self, "pixels", np.asarray(self.picture))
+        return self.pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

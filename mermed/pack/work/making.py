@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Self
@@ -28,6 +29,7 @@ MAX_REJECT_PICTURES = 8
 _TOOLS = ("pillow", "pydicom", "pylibjpeg-openjpeg", "python-gdcm", "nibabel", "openslide-python", "av", "h5py")
 
 
+@cache
 def tool_versions() -> dict[str, str]:
     """The versions of everything that turns files into pixels here."""
     found = {"mermed": __version__}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import xxhash
-from PIL import Image
+from numpy.typing import NDArray
 
 from mermed.contract import SampleMeta
 from mermed.errors import EnvironmentError_
@@ -18,7 +18,7 @@ from mermed.pack.options import PackOptions
 from mermed.pack.pixels.canonical import CanonicalImage, make_canonical
 from mermed.pack.pixels.display import to_display
 from mermed.pack.pixels.encode import encode_image
-from mermed.pack.pixels.moments import Moments, image_moments
+from mermed.pack.pixels.moments import Moments, level_counts, moments_of
 from mermed.pack.pixels.perceptual import perceptual_hash
 from mermed.pack.pixels.thumbnail import thumbnail
 from mermed.pack.readers.raw import Bin, RawFile, RawImage, RejectedFrame, RejectedInput
@@ -136,14 +136,15 @@ def _make_sample(task: Task, raw: RawImage, options: PackOptions, *, shows: bool
     image, extension = encode_image(canonical.image, options.codec_of(source.modality))
     meta = _describe(task, raw, canonical)
     shown = to_display(canonical.image, meta)
+    counts = level_counts(shown)
     return MadeSample(
         meta=meta,
         image=image,
         extension=extension,
         pixel_digest=_digest(canonical.pixels),
         perceptual=perceptual_hash(np.asarray(shown)).hex(),
-        moments=image_moments(shown),
-        histogram=_histogram(shown),
+        moments=moments_of(counts),
+        histogram=_histogram(counts),
         raw_thumbnail=thumbnail(raw.pixels) if shows else b"",
         packed_thumbnail=thumbnail(np.asarray(shown)) if shows else b"",
     )
@@ -181,7 +182,7 @@ def _digest(pixels: np.ndarray[Any, Any]) -> str:
     return digest.hexdigest()
 
 
-def _histogram(image: Image.Image) -> tuple[int, ...]:
-    """Grey levels of all channels in HISTOGRAM_BINS bins."""
-    counts = np.array(image.histogram(), np.int64).reshape(-1, HISTOGRAM_BINS, 256 // HISTOGRAM_BINS)
-    return tuple(int(count) for count in counts.sum((0, 2)))
+def _histogram(counts: NDArray[np.int64]) -> tuple[int, ...]:
+    """Levels of all channels in HISTOGRAM_BINS bins."""
+    binned = counts.reshape(-1, HISTOGRAM_BINS, 256 // HISTOGRAM_BINS).sum((0, 2))
+    return tuple(int(count) for count in binned)
