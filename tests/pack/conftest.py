@@ -17,6 +17,7 @@ from mermed.pack.packing import pack
 from mermed.pack.pixels.encode import encode_image
 from mermed.pack.pixels.moments import MomentTable, image_moments
 from mermed.pack.pixels.perceptual import perceptual_hash
+from mermed.pack.work.engine import LocalEngine
 
 
 def noise(seed, shape=(40, 48)):
@@ -56,6 +57,7 @@ def pack_source(identity, tmp_path):
 
     def run(source, *, out=None, engine=None, plan=None, **options):
         out = out or tmp_path / "out"
+        engine = engine or LocalEngine(hands=0)
         result = pack(source, out, options=PackOptions(**options), identity=identity, engine=engine, plan=plan)
         return out, result
 

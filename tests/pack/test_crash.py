@@ -13,6 +13,7 @@ from pathlib import Path
 from mermed.contract import load_manifest
 from mermed.errors import MermedError
 from mermed.pack.work.bucket import BucketSize
+from mermed.pack.work.engine import LocalEngine
 from mermed.pack.identity import Identity
 from mermed.pack.options import PackOptions
 from mermed.pack import packing
@@ -47,7 +48,7 @@ os.fsync = fsync
 
 def run(source, out):
     plan = PackPlan(bucket_size=BucketSize(inputs=7), prune=True)
-    pack(source, out, options=PackOptions(), identity=Identity(b"x" * 16), plan=plan)
+    pack(source, out, options=PackOptions(), identity=Identity(b"x" * 16), plan=plan, engine=LocalEngine(hands=0))
 
 def tree(folder):
     return {

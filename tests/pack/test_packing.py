@@ -170,7 +170,8 @@ def test_progress_counts_every_input_once(write_source, identity, tmp_path):
     source = write_source([*many_rows(10), {"file": "gone.png", "label": "x", "make": False}])
     (source / "us" / "set" / "extra.png").write_bytes(b"x")
     seen = []
-    pack(source, tmp_path / "out", options=PackOptions(), identity=identity, watch=lambda p: seen.append(p["us"]))
+    facts = {"options": PackOptions(), "identity": identity, "engine": LocalEngine(hands=0)}
+    pack(source, tmp_path / "out", **facts, watch=lambda p: seen.append(p["us"]))
     size = sum(path.stat().st_size for path in (source / "us" / "set").glob("0*.png"))
     assert seen[-1] == ModalityProgress(done=11, total=11, read_bytes=size, bad=1)
     assert [p.done for p in seen] == list(range(1, 12))

@@ -41,9 +41,9 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalEngine:
-    """This machine: `hands` decoder processes, or 0 to work in this process without bounds."""
+    """This machine: `hands` decoder processes, or 0 to work in this process, for files that can be trusted alone."""
 
-    hands: int = 0
+    hands: int = 1
     limits: Limits = field(default_factory=Limits)
 
     def make(self, buckets: Sequence[Bucket], order: Order, eyes: Eyes) -> None:
