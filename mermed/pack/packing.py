@@ -197,6 +197,8 @@ def _check_same_kind(placement: Placement, buckets: Sequence[Bucket], facts: Map
     if manifest is None:
         return
     other = [name for name, digest in manifest.recipes.items() if facts.get(name, digest) != digest]
+    if OPTIONS_RECIPE not in manifest.recipes:
+        other.append("kind of packing: it was adopted, or packed before version 0.2")
     if other and not plan.rebuild:
         raise ConfigError(
             "the collection was packed by other rules",

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -146,6 +147,19 @@ def test_other_options_or_another_salt_are_refused_unless_asked_for(write_source
     assert len(read_files) == 10
     pack_source(source, out=tmp_path / "fresh", side_px=32)
     assert tree(out) == tree(tmp_path / "fresh")
+
+
+def test_a_collection_that_this_packer_did_not_make_is_not_extended_unasked(write_source, pack_source):
+    source = write_source(rows(6))
+    out, result = pack_source(source)
+    foreign = replace(result.manifest, recipes={"plain": "0" * 64})
+    (out / "manifest.json").write_bytes(foreign.encode())
+    (out / "ledger" / "published.json").unlink()
+    with pytest.raises(ConfigError, match="adopted") as caught:
+        pack_source(source)
+    assert "--rebuild" in caught.value.next_step
+    pack_source(source, plan=PackPlan(rebuild=True))
+    assert load_manifest(out).encode() == result.manifest.encode()
 
 
 def test_a_dataset_does_not_vanish_unasked(write_source, pack_source, tmp_path):
