@@ -1,6 +1,7 @@
 """Array: images of a .npy file, or of one array of an NPZ (such as MedMNIST's), row by row out of the archive."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from mermed.pack.readers.archive import open_stream
 from mermed.pack.readers.array_layout import ArrayLayout
-from mermed.pack.readers.raw import Bounds, Frames, RawFile, RejectedInput
+from mermed.pack.readers.raw import Bounds, Frames, RawFile, RawImage, RejectedInput
 from mermed.pack.treatment import Treatment
 
 _UNBOUNDED = 2**62
@@ -32,8 +33,14 @@ def read(file: RawFile, bounds: Bounds, treatment: Treatment) -> Frames:
     if is_fortran and layout.total * layout.frame_bytes > bounds.max_bytes:
         raise RejectedInput("file_limit", f"a columns-first array of more than {bounds.max_bytes} bytes")
     take = _whole if is_fortran else _rows
-    rows = take(file, unbounded, bounds, treatment.bits)
-    return Frames((layout.image(row, index) for index, row in enumerate(rows)), layout.total)
+    return Frames(_images(take(file, unbounded, bounds, treatment.bits), layout), layout.total)
+
+
+def _images(rows: Generator[NDArray[Any], None, None], layout: ArrayLayout) -> Iterator[RawImage]:
+    # Closed here and now when a row is no image: what an error holds on to would keep the file open for longer.
+    with closing(rows):
+        for index, row in enumerate(rows):
+            yield layout.image(row, index)
 
 
 def _read_header(stream: BinaryIO, bounds: Bounds, bits: int | None) -> tuple[ArrayLayout, bool]:
@@ -59,14 +66,14 @@ def _check_to_end(stream: BinaryIO, num_bytes: int) -> None:
         raise RejectedInput("truncated", f"{found} bytes of values, and the header claims {num_bytes}")
 
 
-def _rows(file: RawFile, unbounded: Bounds, bounds: Bounds, bits: int | None) -> Iterator[NDArray[Any]]:
+def _rows(file: RawFile, unbounded: Bounds, bounds: Bounds, bits: int | None) -> Generator[NDArray[Any], None, None]:
     with open_stream(file, unbounded) as stream:
         layout, _ = _read_header(stream, bounds, bits)
         for _ in range(layout.total):
             yield np.frombuffer(_exactly(stream, layout.frame_bytes), layout.dtype).reshape(layout.frame_shape)
 
 
-def _whole(file: RawFile, unbounded: Bounds, bounds: Bounds, bits: int | None) -> Iterator[NDArray[Any]]:
+def _whole(file: RawFile, unbounded: Bounds, bounds: Bounds, bits: int | None) -> Generator[NDArray[Any], None, None]:
     with open_stream(file, unbounded) as stream:
         layout, _ = _read_header(stream, bounds, bits)
         shape = layout.frame_shape if layout.count is None else (layout.count, *layout.frame_shape)
