@@ -15,7 +15,7 @@ from mermed.errors import ConfigError, EnvironmentError_, IntegrityError, Sample
 from mermed.pack.collection.claim import claim, sweep
 from mermed.pack.collection.depot import open_depot
 from mermed.pack.collection.placement import Placement
-from mermed.pack.collection.publishing import Published, Publisher, is_published, write_state
+from mermed.pack.collection.publishing import TOOL_REASONS, Published, Publisher, published_reasons, write_state
 from mermed.pack.identity import Identity
 from mermed.pack.listing import ListedImage, Listing, RejectedRow
 from mermed.pack.options import PackOptions
@@ -24,14 +24,12 @@ from mermed.pack.progress import ModalityProgress
 from mermed.pack.split import place
 from mermed.pack.work.bucket import Bucket, BucketSize, partition
 from mermed.pack.work.engine import Engine, Eyes, LocalEngine, Order
-from mermed.pack.work.ledger import Ledger
+from mermed.pack.work.ledger import Ledger, ledger_name
 from mermed.pack.work.making import tool_versions
 from mermed.pack.work.sample import Outcome, Task
 
 Watch = Callable[[Mapping[str, ModalityProgress]], None]
 OPTIONS_RECIPE, LEFT_OUT = "options", "left out"
-# A reader or decoder that was missing may be there the next time, so these are tried again when the tools changed.
-_TOOL_REASONS = ("missing_extra", "no_decoder")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +117,10 @@ def pack(
     with claim(order.depot, shared=not owns) as beat:
         placement = Placement(order.depot, may_repair=owns)
         _check_same_kind(placement, buckets, facts, plan)
-        if owns and not plan.rebuild and is_published(order.depot, buckets, facts):
-            return _unchanged(placement, len(buckets), begin_s)
+        if owns and not plan.rebuild:
+            reasons = published_reasons(order.depot, buckets, facts)
+            if reasons is not None:
+                return _unchanged(placement, reasons, len(buckets), begin_s)
         if owns:
             sweep(order.depot, placement)
         known = set() if plan.rebuild else {b.name for b in buckets if _is_known(b, order, placement)}
@@ -181,12 +181,12 @@ def _share(buckets: Sequence[Bucket], part: tuple[int, int] | None) -> Sequence[
 def _is_known(bucket: Bucket, order: Order, placement: Placement) -> bool:
     """True when the bucket's ledger says that making it again would give what lies there already."""
     try:
-        ledger = Ledger.decode(order.depot.read(f"ledger/{bucket.name}.json"))
+        ledger = Ledger.decode(order.depot.read(ledger_name(bucket.name)))
     except (FileNotFoundError, IntegrityError):
         return False
     if (ledger.fingerprint, ledger.options) != (bucket.fingerprint, order.options_digest):
         return False
-    if any(row.reason in _TOOL_REASONS for row in ledger.rejects) and ledger.tool != tool_versions():
+    if any(row.reason in TOOL_REASONS for row in ledger.rejects) and ledger.tool != tool_versions():
         return False
     return all(placement.holds(part.sha256, part.bytes) for part in ledger.shards)
 
@@ -218,8 +218,7 @@ def _check_same_kind(placement: Placement, buckets: Sequence[Bucket], facts: Map
         )
 
 
-def _unchanged(placement: Placement, num_buckets: int, begin_s: float) -> PackResult:
-    reasons: Counter[tuple[str, str]] = Counter()
+def _unchanged(placement: Placement, reasons: Counter[tuple[str, str]], num_buckets: int, begin_s: float) -> PackResult:
     wall_s = time.monotonic() - begin_s
     return PackResult(manifest=placement.manifest, reasons=reasons, num_made=0, num_known=num_buckets, wall_s=wall_s)
 
@@ -244,7 +243,7 @@ def _publish(
     recipes = {name: digest for name, digest in facts.items() if name != LEFT_OUT}
     with order.depot.workroom() as workroom:
         published = publisher.publish(listing, drops, recipes=recipes, workroom=workroom)
-    write_state(order.depot, buckets, facts)
+    write_state(order.depot, buckets, facts, published.reasons)
     return published
 
 

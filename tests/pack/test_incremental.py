@@ -185,6 +185,28 @@ def test_a_lost_shard_is_made_again_from_its_source(write_source, pack_source, t
     assert tree(out) == before
 
 
+def test_files_beside_a_collection_do_not_stop_it_from_going_on_after_a_killed_publishing(
+    write_source, pack_source, monkeypatch
+):
+    from mermed.pack.collection.publishing import Publisher
+
+    out, _ = pack_source(write_source(rows(10)))
+    (out / "near_duplicates.csv").write_text("mine")
+    source = write_source(rows(12))
+
+    def killed(*_):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Publisher, "_write_pages", killed)
+        with pytest.raises(RuntimeError):
+            pack_source(source)
+    assert not (out / "manifest.json").exists()
+    _, result = pack_source(source)
+    assert result.manifest.totals["packed"] == 12
+    assert (out / "near_duplicates.csv").read_text() == "mine"
+
+
 def test_a_file_that_changes_while_it_is_read_is_quarantined(write_source, pack_source, monkeypatch, listed):
     source = write_source(rows(4))
     real = sample.read_frames
@@ -204,6 +226,7 @@ def test_inputs_that_lacked_a_reader_are_tried_again_once_the_tools_changed(
     write_source, pack_source, read_files, monkeypatch
 ):
     from mermed.pack import packing
+    from mermed.pack.collection import publishing
     from mermed.pack.readers.raw import RejectedInput
     from mermed.pack.work import making
 
@@ -218,13 +241,13 @@ def test_inputs_that_lacked_a_reader_are_tried_again_once_the_tools_changed(
     with monkeypatch.context() as patched:
         patched.setattr(sample, "read_frames", lacking)
         pack_source(source)
-    (source / "us" / "set" / "extra.txt").write_text("so that the listing differs")
     _, same = pack_source(source)
     assert same.num_made == 0
+    assert same.reasons["quarantined", "no_decoder"] == 1
     newer = {**making.tool_versions(), "python-gdcm": "99"}
     monkeypatch.setattr(packing, "tool_versions", lambda: newer)
+    monkeypatch.setattr(publishing, "tool_versions", lambda: newer)
     monkeypatch.setattr(making, "tool_versions", lambda: newer)
-    (source / "us" / "set" / "extra2.txt").write_text("so that the listing differs")
     _, again = pack_source(source)
     assert again.num_made == 1
     assert again.manifest.totals["packed"] == 4

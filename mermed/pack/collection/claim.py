@@ -15,7 +15,7 @@ from mermed.errors import ConfigError, EnvironmentError_
 from mermed.pack.collection import parts
 from mermed.pack.collection.accounts import LIST_NAMES
 from mermed.pack.collection.depot import Depot, LocalDepot
-from mermed.pack.collection.placement import Placement
+from mermed.pack.collection.placement import JOURNAL, Placement
 from mermed.pack.collection.writer import TEMPORARY_PREFIX
 from mermed.pack.work import ledger
 
@@ -64,8 +64,11 @@ def _is_temporary(name: str) -> bool:
 
 
 def _check_foreign(depot: Depot) -> None:
-    """Raise ConfigError when the place holds files of others; a finished collection may have any beside it."""
-    if depot.size(MANIFEST_NAME) is not None:
+    """Raise ConfigError when the place holds files of others; a collection may have any beside it.
+
+    One whose publishing was killed has a journal in the place of its manifest.
+    """
+    if any(depot.size(name) is not None for name in (MANIFEST_NAME, JOURNAL)):
         return
     names = depot.names()
     foreign = [name for name in names if not _is_ours(name)]

@@ -23,7 +23,8 @@ from mermed.pack.pages.croissant import SplitList
 from mermed.pack.pages.report import render_report
 from mermed.pack.pages.report_data import ReportData
 from mermed.pack.work.bucket import Bucket
-from mermed.pack.work.ledger import FOLDER, Ledger
+from mermed.pack.work.ledger import FOLDER, Ledger, ledger_name
+from mermed.pack.work.making import tool_versions
 from mermed.tar import parse_index, read_sample
 
 
@@ -47,7 +48,7 @@ class Publisher:
     def ledgers(self) -> Iterator[tuple[Bucket, Ledger]]:
         """Every bucket with its ledger, in order."""
         for bucket in self._buckets:
-            yield bucket, Ledger.decode(self._depot.read(f"{FOLDER}/{bucket.name}.json"))
+            yield bucket, Ledger.decode(self._depot.read(ledger_name(bucket.name)))
 
     def find_drops(self) -> dict[str, Drop]:
         """Which samples are left out, over all buckets."""
@@ -156,23 +157,42 @@ def _nothing_packed(accounts: Accounts, depot: Depot) -> SampleError:
     )
 
 
+# A reader or decoder that was missing may be there the next time, so these are tried again when the tools changed.
+TOOL_REASONS = ("missing_extra", "no_decoder")
 PUBLISHED = f"{FOLDER}/published.json"
 
 
-def write_state(depot: Depot, buckets: Sequence[Bucket], facts: Mapping[str, str]) -> None:
-    """Remember what a published collection was made of, so that an unchanged source is known by its listing alone."""
-    known = {PUBLISHED, *(f"{FOLDER}/{bucket.name}.json" for bucket in buckets)}
+def write_state(
+    depot: Depot, buckets: Sequence[Bucket], facts: Mapping[str, str], reasons: Counter[tuple[str, str]]
+) -> None:
+    """Remember what a published collection was made of, so that an unchanged source is known by its listing alone.
+
+    Where inputs wait for a reader, the tools that were there are part of it: others may read them.
+    """
+    known = {PUBLISHED, *(ledger_name(bucket.name) for bucket in buckets)}
     for name in set(depot.names(FOLDER)) - known:
         depot.remove(name)
-    depot.write(PUBLISHED, json.dumps(_state(buckets, facts), sort_keys=True).encode())
+    waits = any(reason in TOOL_REASONS for _, reason in reasons)
+    state = {
+        **_made_of(buckets, facts),
+        "reasons": [[*kind, count] for kind, count in sorted(reasons.items())],
+        "tools": tool_versions() if waits else None,
+    }
+    depot.write(PUBLISHED, json.dumps(state, sort_keys=True).encode())
 
 
-def is_published(depot: Depot, buckets: Sequence[Bucket], facts: Mapping[str, str]) -> bool:
-    """True when the collection is finished and made of exactly these buckets."""
+def published_reasons(
+    depot: Depot, buckets: Sequence[Bucket], facts: Mapping[str, str]
+) -> Counter[tuple[str, str]] | None:
+    """How many inputs met each (bin, reason) in a finished collection of exactly these buckets; None for any other."""
     if depot.size(MANIFEST_NAME) is None or depot.size(PUBLISHED) is None:
-        return False
-    return bool(json.loads(depot.read(PUBLISHED)) == _state(buckets, facts))
+        return None
+    state = json.loads(depot.read(PUBLISHED))
+    reasons, tools = state.pop("reasons", None), state.pop("tools", None)
+    if reasons is None or tools not in (None, tool_versions()) or state != _made_of(buckets, facts):
+        return None
+    return Counter({(bin, reason): count for bin, reason, count in reasons})
 
 
-def _state(buckets: Sequence[Bucket], facts: Mapping[str, str]) -> dict[str, Any]:
-    return {"buckets": {bucket.name: bucket.fingerprint for bucket in buckets}, **facts}
+def _made_of(buckets: Sequence[Bucket], facts: Mapping[str, str]) -> dict[str, Any]:
+    return {"buckets": {bucket.name: bucket.fingerprint for bucket in buckets}, "facts": dict(facts)}

@@ -11,7 +11,7 @@ from mermed.pack.options import PackOptions
 from mermed.pack.work.bucket import Bucket
 from mermed.pack.work.engine import Eyes, LocalEngine, Order
 from mermed.pack.work.hands import Limits
-from mermed.pack.work.ledger import Ledger
+from mermed.pack.work.ledger import Ledger, ledger_name
 
 TASKS_AHEAD = 4
 """Buckets handed out per core of the cluster, so that none waits while memory stays bounded."""
@@ -63,7 +63,7 @@ def _make_there(bucket: Bucket, where: str, options: PackOptions, options_digest
 
 def _look(bucket: Bucket, order: Order, eyes: Eyes) -> None:
     """Tell the eyes what a bucket came to, from its ledger."""
-    ledger = Ledger.decode(order.depot.read(f"ledger/{bucket.name}.json"))
+    ledger = Ledger.decode(order.depot.read(ledger_name(bucket.name)))
     for reject in ledger.rejects:
         task = bucket.tasks[reject.task]
         row = RejectedRow(

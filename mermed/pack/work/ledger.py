@@ -84,7 +84,7 @@ class Ledger:
     @property
     def name(self) -> str:
         """Where the ledger lies in its collection."""
-        return f"{FOLDER}/{self.bucket}.json"
+        return ledger_name(self.bucket)
 
     def encode(self) -> bytes:
         """The bytes of the ledger's file."""
@@ -117,6 +117,11 @@ class Ledger:
             return cls(**content)
         except (ValueError, KeyError, TypeError):
             raise IntegrityError("a ledger is damaged or of another version") from None
+
+
+def ledger_name(bucket: str) -> str:
+    """Where the ledger of the bucket of that name lies in its collection."""
+    return f"{FOLDER}/{bucket}.json"
 
 
 def _text(jpeg: bytes) -> str:
