@@ -24,8 +24,9 @@ from mermed.contract import EncodedSample, Manifest, SampleMeta, ShardRow
 from mermed.pack.collection.writer import ShardWriter
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.decode import decode_rgb
-from mermed.stream.loader import SampleReader, rank_shares
+from mermed.stream.loader import rank_shares
 from mermed.stream.plan import Plan
+from mermed.stream.reader import SampleReader
 from mermed.stream.store import LocalStore
 
 SIDE_PX, BATCH, MODALITIES = 512, 56, ("cfp", "ct", "cxr", "derm", "oct", "path", "us")

@@ -27,7 +27,7 @@ class MixConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamConfig:
-    """How samples come from the shards to the canvas."""
+    """How samples come from the shards to the canvas. What only this machine decides is in MACHINE_SETTINGS."""
 
     canvas_px: int = 512
     """Side of the square canvas; a larger image is reduced to fit."""
@@ -41,6 +41,31 @@ class StreamConfig:
     """Neighbouring samples that stay together in the shuffle when it has a window."""
     window_blocks: int = 0
     """Blocks the shuffle mixes at once; 0 means all, a perfect shuffle (right for local disks)."""
+    tombstones: str = ""
+    """File of keys, one a line, that must not be drawn any more; empty: none. Other positions stay as they are."""
+    max_failed: float = 0.001
+    """Largest share of draws that may fail and be replaced by another sample of their source before the run stops."""
+    max_failed_in_a_row: int = 32
+    """Failures without a good sample between them after which the run stops."""
+    scaled_decode: bool = True
+    """Decode a JPEG at the lowest scale that the canvas and the drawn crops allow, instead of whole."""
+    io_threads: int = 0
+    """Threads that read samples; 0 means as many as decode for local shards, 32 for a remote store."""
+    cache_dir: str = ""
+    """Folder on a local disk, shared by the ranks of a node, for what a remote store sent; empty: nothing is kept."""
+    cache_gib: float = 64.0
+    """The most GiB the cache may hold."""
+    cache_unit: Literal["block", "shard"] = "block"
+    """What is fetched and kept as one: a block of neighbouring samples, or a whole shard."""
+    patience_s: float = 1800.0
+    """Seconds to wait for a store that does not answer before the run stops."""
+
+
+MACHINE_SETTINGS = frozenset(
+    f"stream.{name}"
+    for name in ("num_threads", "batches_ahead", "io_threads", "cache_dir", "cache_gib", "cache_unit", "patience_s")
+)
+"""Settings that change no result, only where and how fast it is computed: a run may go on with others."""
 
 
 @dataclass(frozen=True, kw_only=True)

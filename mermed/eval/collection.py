@@ -8,7 +8,7 @@ from typing import Any
 
 from mermed.contract import Manifest, SampleMeta, ShardRow, load_manifest
 from mermed.errors import ConfigError
-from mermed.stream.loader import SampleReader
+from mermed.stream.reader import SampleReader
 from mermed.stream.scan import ManifestOrder
 from mermed.stream.store import open_store
 

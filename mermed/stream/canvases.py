@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from mermed.batch import CanvasBatch
 from mermed.stream.decode import Decoder
 from mermed.stream.loader import Loader, Order, Share
+from mermed.stream.reader import SampleReader
 from mermed.stream.store import Store
 
 
@@ -26,7 +27,7 @@ class CanvasStream:
         ahead: int = 2,
         pin: bool = False,
     ) -> None:
-        self._loader = Loader(order, store, shares, num_threads=num_threads, ahead=ahead)
+        self._loader = Loader(order, SampleReader(store).read, shares, num_threads=num_threads, ahead=ahead)
         self._decoder = Decoder(
             self._loader, batch=batch, canvas_px=canvas_px, num_threads=num_threads, ahead=ahead, pin=pin
         )

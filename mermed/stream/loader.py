@@ -1,23 +1,20 @@
 """The loader: slots to EncodedBatch, read by threads ahead of the consumer, always in slot order."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache, partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from mermed import tar
 from mermed.batch import EncodedBatch, Position
-from mermed.contract import EncodedSample, ShardRow
-from mermed.errors import IntegrityError
+from mermed.contract import EncodedSample
 from mermed.stream.plan import Reference
 from mermed.stream.stage import Stage
 from mermed.stream.stats import QueueStats
-from mermed.stream.store import Store
 
-_INDEXES_HELD = 1024
+ReadSample = Callable[[Reference], EncodedSample]
+"""What turns a reference into its sample: `SampleReader.read`, or something that stands in for what cannot be read."""
 
 
 @runtime_checkable
@@ -37,45 +34,18 @@ class Share:
     position: Position
 
 
-class SampleReader:
-    """Reads single samples of a collection and holds the indexes of the shards met lately; safe in threads."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._spans = lru_cache(_INDEXES_HELD)(self._load_spans)
-
-    def _load_spans(self, row: ShardRow) -> list[tar.Span]:
-        """The index of a shard, once the shard has the size its row states."""
-        size = self._store.size(row.name)
-        if size != row.bytes:
-            raise IntegrityError(
-                "a shard has another size than its manifest row",
-                where={"shard": row.name},
-                expected=f"{row.bytes} bytes",
-                found=f"{size} bytes",
-                next_step="copy the shard again; mermed-shard verify lists every damaged one",
-            )
-        return tar.check_index(self._store.read(row.index_name).decode("ascii", "replace"), row)
-
-    def read(self, reference: Reference) -> EncodedSample:
-        """The sample of `reference`; raises IntegrityError or ContractError naming shard and key."""
-        row = reference.row
-        span = self._spans(row)[reference.index]
-        return tar.read_sample(partial(self._store.read_at, row.name), span, row.name)
-
-
 class Loader:
-    """Yields the EncodedBatch of each share, read `ahead` batches before they are asked for.
+    """Yields the EncodedBatch of each share, read by `read` in threads, `ahead` batches before they are asked for.
 
     Threads may finish in any order; the batch does not care. `stats` tells who waits for whom. Close it, or use it as a
     context manager, to stop its threads.
     """
 
     def __init__(
-        self, order: Order, store: Store, shares: Iterable[Share], *, num_threads: int, ahead: int = 2
+        self, order: Order, read: ReadSample, shares: Iterable[Share], *, num_threads: int, ahead: int = 2
     ) -> None:
         self._order = order
-        self._reader = SampleReader(store)
+        self._read = read
         self._shares = shares
         self._pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="mermed-read")
         self._stage = Stage(self._submit(), ahead=ahead, name="encoded")
@@ -88,7 +58,7 @@ class Loader:
     def _submit(self) -> Generator[tuple[Share, list[Reference], list[Future[EncodedSample]]]]:
         for share in self._shares:
             references = self._order.batch(share.slots)
-            yield share, references, [self._pool.submit(self._reader.read, reference) for reference in references]
+            yield share, references, [self._pool.submit(self._read, reference) for reference in references]
 
     def __iter__(self) -> "Loader":
         return self

@@ -18,12 +18,17 @@ Int64s = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """One sample to read: the `index`-th of `row`, for `slot`; `modality` indexes the plan's modalities."""
+    """One sample to read: the `index`-th of `row`, for `slot`; `modality` indexes the plan's modalities.
+
+    `block` holds the indexes in `row` of the neighbours that the shuffle keeps together, `index` among them: they are
+    drawn close to each other, so a remote store is asked for all of them at once.
+    """
 
     slot: int
     modality: int
     row: ShardRow
     index: int
+    block: range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +78,10 @@ class Source:
         """Which shard holds sample `index`, and where in it."""
         number = int(np.searchsorted(self._ends, index, side="right"))
         before = int(self._ends[number - 1]) if number else 0
-        return Reference(slot, self.modality, self.rows[number], index - before)
+        first = index - index % self._stream.block_samples
+        stop = min(first + self._stream.block_samples, int(self._ends[number]))
+        block = range(max(first, before) - before, stop - before)
+        return Reference(slot, self.modality, self.rows[number], index - before, block)
 
     def ledger(self, draws: int) -> Ledger:
         """The account after `draws` draws."""

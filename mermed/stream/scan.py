@@ -32,7 +32,8 @@ class ManifestOrder:
             number = int(np.searchsorted(self._ends, slot, side="right"))
             row = self._rows[number]
             first = int(self._ends[number]) - row.samples
-            references.append(Reference(slot, self._numbers[row.modality], row, slot - first))
+            index = slot - first
+            references.append(Reference(slot, self._numbers[row.modality], row, index, range(row.samples)))
         return references
 
 

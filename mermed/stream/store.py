@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from mermed.contract import MANIFEST_NAME, Manifest
 from mermed.errors import ConfigError, IntegrityError
+from mermed.stream.watch import Watch
 
 
 @runtime_checkable
@@ -62,8 +64,11 @@ class LocalStore:
             ) from None
 
 
-def open_store(location: str | Path) -> Store:
-    """The store at `location`; raises ConfigError for anything but a local folder."""
+def open_store(location: str | Path, *, watch: Watch | None = None, patience_s: float = 0.0) -> Store:
+    """The store at `location`, a local folder; raises ConfigError for anything else.
+
+    `watch` is told what is waited for and what went wrong; a store that does not answer is tried for `patience_s`.
+    """
     if "://" in str(location):
         raise ConfigError(
             "remote collections are not supported yet",
@@ -72,3 +77,8 @@ def open_store(location: str | Path) -> Store:
             next_step="copy the collection to a local disk",
         )
     return LocalStore(Path(location))
+
+
+def read_manifest(store: Store) -> Manifest:
+    """The manifest of the collection in `store`; raises ContractError when it holds none that this version reads."""
+    return Manifest.decode(store.read(MANIFEST_NAME))

@@ -16,7 +16,7 @@ from mermed.eval import features as features_module
 from mermed.eval.collection import open_collection
 from mermed.eval.features import FeatureCache, Transform, extract, load_features, parts_of, weights_digest
 from mermed.model.weights import encoder_from_run
-from mermed.stream.loader import SampleReader
+from mermed.stream.reader import SampleReader
 from mermed.stream.scan import ManifestOrder
 from mermed.stream.store import open_store
 

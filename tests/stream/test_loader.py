@@ -21,6 +21,7 @@ from mermed.stream.canvases import CanvasStream
 from mermed.stream.decode import Decoder, decode_rgb, fit
 from mermed.stream.loader import Loader, rank_shares
 from mermed.stream.plan import Plan
+from mermed.stream.reader import SampleReader
 from mermed.stream.scan import canvases_in_order
 from mermed.stream.store import LocalStore, open_store
 from mermed.world import World
@@ -201,7 +202,9 @@ def test_an_error_comes_at_its_place_in_the_order_and_not_before(damaged):
     (folder / row.name).write_bytes(content)
     first_bad = min(r.slot for r in references if r.index == references[-1].index)
     assert place <= first_bad
-    with Loader(_plan(folder), LocalStore(folder), rank_shares(0, 7, range(7), 40), num_threads=2) as loader:
+    with Loader(
+        _plan(folder), SampleReader(LocalStore(folder)).read, rank_shares(0, 7, range(7), 40), num_threads=2
+    ) as loader:
         for _ in range(first_bad // 7):
             next(loader)
         with pytest.raises(IntegrityError, match=span.key):
@@ -215,7 +218,7 @@ def test_bytes_that_are_no_image_are_a_sample_error():
 
 def test_an_image_that_does_not_decode_is_named_by_its_key(collection):
     plan, store = _plan(collection), LocalStore(collection)
-    with Loader(plan, store, rank_shares(0, 7, range(7), 2), num_threads=1) as loader:
+    with Loader(plan, SampleReader(store).read, rank_shares(0, 7, range(7), 2), num_threads=1) as loader:
         batch = next(loader)
         broken = replace(batch, images=(*batch.images[:3], b"no image", *batch.images[4:]))
         with Decoder(iter([broken]), batch=7, canvas_px=CANVAS_PX, num_threads=1) as decoder:
@@ -254,7 +257,7 @@ def test_a_canvas_of_sixteen_bits_goes_through_its_window_too(collection):
     ramp = np.arange(60 * 50, dtype=np.uint16).reshape(60, 50)
     buffer = io.BytesIO()
     Image.fromarray(ramp).save(buffer, "PNG")
-    with Loader(plan, store, rank_shares(0, 7, range(7), 2), num_threads=1) as loader:
+    with Loader(plan, SampleReader(store).read, rank_shares(0, 7, range(7), 2), num_threads=1) as loader:
         batch = next(loader)
         meta = replace(batch.meta[2], window=(1500.0, 3000.0), rescale=(1.0, 0.0))
         images = (*batch.images[:2], buffer.getvalue(), *batch.images[3:])
@@ -266,7 +269,9 @@ def test_a_canvas_of_sixteen_bits_goes_through_its_window_too(collection):
 
 
 def _first_meta(collection):
-    with Loader(_plan(collection), LocalStore(collection), rank_shares(0, 7, range(7), 1), num_threads=1) as loader:
+    with Loader(
+        _plan(collection), SampleReader(LocalStore(collection)).read, rank_shares(0, 7, range(7), 1), num_threads=1
+    ) as loader:
         return next(loader).meta[0]
 
 

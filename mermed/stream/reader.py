@@ -1,0 +1,26 @@
+"""One reference to one sample: find it, read it with a single ranged read, check it."""
+
+from functools import partial
+
+from mermed import tar
+from mermed.contract import EncodedSample
+from mermed.stream.index import IndexShelf
+from mermed.stream.plan import Reference
+from mermed.stream.store import Store
+from mermed.stream.watch import Watch
+
+
+class SampleReader:
+    """Reads single samples of a collection; safe in threads."""
+
+    def __init__(self, store: Store, watch: Watch | None = None) -> None:
+        self._store = store
+        self._indexes = IndexShelf(store)
+        self._watch = watch or Watch()
+
+    def read(self, reference: Reference) -> EncodedSample:
+        """The sample of `reference`; raises IntegrityError or ContractError naming shard and key."""
+        row = reference.row
+        span = self._indexes.span(row, reference.index)
+        with self._watch.timing("disk"):
+            return tar.read_sample(partial(self._store.read_at, row.name), span, row.name)
