@@ -1,12 +1,17 @@
 """Where shards lie: the interface that a local folder fills here, and that remote stores plug into."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mermed.contract import MANIFEST_NAME, Manifest
 from mermed.errors import ConfigError, IntegrityError
 from mermed.stream.watch import Watch
+
+CHUNK_BYTES = 2**20
+Sink = Callable[[bytes], object]
+"""What takes the bytes of a long read, chunk after chunk in order, such as the `write` of an open file."""
 
 
 @runtime_checkable
@@ -15,6 +20,14 @@ class Store(Protocol):
 
     def read_at(self, name: str, offset: int, size: int) -> bytes:
         """Up to `size` bytes of the file from `offset`; fewer only where the file ends."""
+        ...
+
+    def copy_to(self, name: str, start: int, stop: int, sink: Sink) -> None:
+        """Give the bytes [start, stop) of the file to `sink`, each once and in order, in chunks of 1 MiB at most.
+
+        A read that breaks goes on from the last byte the sink took. What the sink raises comes through unchanged.
+        Raises IntegrityError when the file ends before `stop`.
+        """
         ...
 
     def read(self, name: str) -> bytes:
@@ -40,6 +53,19 @@ class LocalStore:
         finally:
             os.close(descriptor)
 
+    def copy_to(self, name: str, start: int, stop: int, sink: Sink) -> None:
+        """Give the bytes [start, stop) to `sink`; raises IntegrityError when the file is gone or ends before `stop`."""
+        descriptor = self._open(name)
+        try:
+            while start < stop:
+                chunk = os.pread(descriptor, min(CHUNK_BYTES, stop - start), start)
+                if not chunk:
+                    raise too_short(name, stop, start)
+                sink(chunk)
+                start += len(chunk)
+        finally:
+            os.close(descriptor)
+
     def read(self, name: str) -> bytes:
         """The whole file; raises IntegrityError when it is gone."""
         return self.read_at(name, 0, self.size(name))
@@ -62,6 +88,17 @@ class LocalStore:
                 found=error.strerror,
                 next_step="mermed-shard verify tells what else is missing",
             ) from None
+
+
+def too_short(name: str, expected: int, found: int) -> IntegrityError:
+    """The error for a file that ends before the bytes that its index or manifest row promises."""
+    return IntegrityError(
+        "a file of the collection is shorter than it should be",
+        where={"file": name},
+        expected=f"{expected} bytes at least",
+        found=f"{found} bytes",
+        next_step="copy the file again; mermed-shard verify lists every damaged one",
+    )
 
 
 def open_store(location: str | Path, *, watch: Watch | None = None, patience_s: float = 0.0) -> Store:
