@@ -1,6 +1,7 @@
 """Randomness as a pure function of keys: hashing, uniform numbers and permutations that need no stored state.
 
-A stream is named by `key(...)`; its n-th number is `uniform(stream, n)`, its shuffle is `permute(i, length, stream)`.
+A stream is named by `key(...)`; its n-th number is `uniform(stream, n)`, its shuffle is `permute(i, length, stream)`,
+undone by `unpermute`.
 Everything is 64-bit integer arithmetic on numpy arrays, so one value is the same on every machine and for any batch.
 `ORDER_VERSION` names this arithmetic: change it whenever any number would change.
 """
@@ -63,6 +64,20 @@ def permute(index: ArrayLike, length: int, stream: int) -> NDArray[np.int64]:
     O(1) per index and no table, so the place of sample 10^9 costs what the first does. Raises ValueError when an index
     lies outside [0, length).
     """
+    return _permuted(index, length, stream, _feistel)
+
+
+def unpermute(place: ArrayLike, length: int, stream: int) -> NDArray[np.int64]:
+    """Which index `permute` sends to each `place`, at the same cost: unpermute(permute(i)) == i.
+
+    Raises ValueError when a place lies outside [0, length).
+    """
+    return _permuted(place, length, stream, _feistel_back)
+
+
+def _permuted(
+    index: ArrayLike, length: int, stream: int, network: Callable[[UInt64s, int, UInt64s], UInt64s]
+) -> NDArray[np.int64]:
     place = np.asarray(index, np.int64)
     if place.size and (place.min() < 0 or place.max() >= length):
         raise ValueError(f"an index to permute lies outside [0, {length})")
@@ -70,7 +85,7 @@ def permute(index: ArrayLike, length: int, stream: int) -> NDArray[np.int64]:
         return np.zeros_like(place)
     half_bits = max(1, ((length - 1).bit_length() + 1) // 2)
     round_keys = words(stream, np.arange(FEISTEL_ROUNDS))
-    return _walk_cycle(place.astype(_U), length, lambda word: _feistel(word, half_bits, round_keys)).astype(np.int64)
+    return _walk_cycle(place.astype(_U), length, lambda word: network(word, half_bits, round_keys)).astype(np.int64)
 
 
 def _feistel(word: UInt64s, half_bits: int, round_keys: UInt64s) -> UInt64s:
@@ -79,6 +94,15 @@ def _feistel(word: UInt64s, half_bits: int, round_keys: UInt64s) -> UInt64s:
     left, right = word >> shift, word & mask
     for round_key in round_keys:
         left, right = right, left ^ (mix(right ^ round_key) & mask)
+    return (left << shift) | right
+
+
+def _feistel_back(word: UInt64s, half_bits: int, round_keys: UInt64s) -> UInt64s:
+    """The inverse of `_feistel`: its rounds undone, the last one first."""
+    shift, mask = _U(half_bits), _U((1 << half_bits) - 1)
+    left, right = word >> shift, word & mask
+    for round_key in round_keys[::-1]:
+        left, right = right ^ (mix(left ^ round_key) & mask), left
     return (left << shift) | right
 
 

@@ -24,9 +24,26 @@ def test_a_permutation_stays_inside_and_never_collides(length, stream, data):
     assert len(np.unique(places)) == len(index)
 
 
-def test_an_index_outside_is_refused():
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 63, 64, 65, 777, 1003, 4097])
+def test_undoing_a_permutation_gives_back_every_index(length):
+    index = np.arange(length)
+    stream = keyed.key("back", length)
+    assert keyed.unpermute(keyed.permute(index, length, stream), length, stream).tolist() == index.tolist()
+    assert keyed.permute(keyed.unpermute(index, length, stream), length, stream).tolist() == index.tolist()
+
+
+@settings(max_examples=50, deadline=None)
+@given(length=st.integers(1, 2**62), stream=st.integers(0, 2**64 - 1), data=st.data())
+def test_a_permutation_is_undone_at_any_length_and_key(length, stream, data):
+    index = np.array(data.draw(st.lists(st.integers(0, length - 1), min_size=1, max_size=50)), np.int64)
+    assert keyed.unpermute(keyed.permute(index, length, stream), length, stream).tolist() == index.tolist()
+    assert keyed.permute(keyed.unpermute(index, length, stream), length, stream).tolist() == index.tolist()
+
+
+@pytest.mark.parametrize("function", [keyed.permute, keyed.unpermute])
+def test_an_index_outside_is_refused(function):
     with pytest.raises(ValueError, match="outside"):
-        keyed.permute(np.array([5]), 5, 1)
+        function(np.array([5]), 5, 1)
 
 
 def test_one_place_alone_equals_the_same_place_in_a_batch():
