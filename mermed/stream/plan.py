@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from mermed import keyed
 from mermed.config import MixConfig, StreamConfig
 from mermed.contract import Manifest, ShardRow
-from mermed.errors import ConfigError
+from mermed.errors import ConfigError, SampleError
 from mermed.stream.mix import Mixture, quota_by_size, reduced
 from mermed.stream.shuffle import shuffled
 
@@ -83,6 +84,26 @@ class Source:
         block = range(max(first, before) - before, stop - before)
         return Reference(slot, self.modality, self.rows[number], index - before, block)
 
+    def spare(self, reference: Reference, attempt: int) -> Reference:
+        """The `attempt`-th sample (from 0) that stands in for `reference`: see Plan.spare."""
+        if attempt >= self.samples - 1:
+            raise SampleError(
+                "no sample of the source is left to stand in for one that cannot be used",
+                where={"source": self.name, "slot": reference.slot},
+                expected="a source with a good sample",
+                found=f"{self.samples} samples, {attempt} tried instead",
+                next_step="pack the dataset again, or leave its modality out: --set mix.drop=NAME",
+            )
+        stream = keyed.key("spare", keyed.ORDER_VERSION, self._seed, self.name, reference.slot)
+        place = int(keyed.permute(attempt, self.samples - 1, stream))
+        itself = self._firsts[reference.row.name] + reference.index
+        return self.reference(reference.slot, place + (place >= itself))
+
+    @cached_property
+    def _firsts(self) -> dict[str, int]:
+        """The number in the source of the first sample of each shard."""
+        return {row.name: int(end) - row.samples for row, end in zip(self.rows, self._ends, strict=True)}
+
     def ledger(self, draws: int) -> Ledger:
         """The account after `draws` draws."""
         return Ledger(
@@ -113,6 +134,8 @@ class Plan:
             Mixture(quota_by_size(tuple(source.samples for source in sources), mix.alpha)) for sources in self.sources
         )
 
+        self._by_name = {source.name: source for sources in self.sources for source in sources}
+
     def _sources_of(self, rows: Sequence[ShardRow], modality: str, seed: int, stream: StreamConfig) -> list[Source]:
         number = self.modalities.index(modality)
         by_dataset: dict[str, list[ShardRow]] = {}
@@ -136,6 +159,15 @@ class Plan:
                 for offset, index in zip(chosen, source.locate(dataset_draws[dataset == number]), strict=True):
                     references[offset] = source.reference(int(numbers[offset]), int(index))
         return [reference for reference in references if reference is not None]
+
+    def spare(self, reference: Reference, attempt: int) -> Reference:
+        """The sample that stands in for `reference`, which cannot be used, after `attempt` others could not either.
+
+        A pure function of (seed, source, slot, attempt) that never names `reference` itself nor any sample twice, so
+        every topology replaces alike. `reference` is the planned one, not an earlier stand-in. Raises SampleError once
+        every other sample of the source was named.
+        """
+        return self._by_name[f"{reference.row.modality}/{reference.row.dataset}"].spare(reference, attempt)
 
     def ledger(self, slots: int) -> list[Ledger]:
         """One account per source once the first `slots` slots are consumed, in closed form."""

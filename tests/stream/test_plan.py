@@ -8,7 +8,7 @@ import pytest
 
 from mermed.config import MixConfig, StreamConfig
 from mermed.contract import Manifest
-from mermed.errors import ConfigError
+from mermed.errors import ConfigError, SampleError
 from mermed.stream.loader import rank_shares
 from mermed.stream.plan import Plan
 from mermed.world import World
@@ -102,6 +102,31 @@ def test_resume_at_a_far_slot_is_the_same_arithmetic(manifest):
     references = _plan(manifest).batch(range(far, far + 30))
     assert [r.slot for r in references] == list(range(far, far + 30))
     assert Counter(r.row.modality for r in references) == {"cxr": 10, "oct": 10, "us": 10}
+
+
+def test_every_other_sample_of_the_source_stands_in_once_before_none_is_left(manifest):
+    plan = _plan(manifest)
+    for reference in plan.batch(range(12)):
+        source = [row for row in manifest.shards if (row.dataset, row.split) == (reference.row.dataset, "train")]
+        samples = {(row.name, index) for row in source for index in range(row.samples)}
+        spares = [plan.spare(reference, attempt) for attempt in range(len(samples) - 1)]
+        assert {spare.slot for spare in spares} == {reference.slot}
+        assert {spare.modality for spare in spares} == {reference.modality}
+        assert sorted((s.row.name, s.index) for s in spares) == sorted(
+            samples - {(reference.row.name, reference.index)}
+        )
+        with pytest.raises(SampleError, match="no sample of the source is left"):
+            plan.spare(reference, len(samples) - 1)
+
+
+def test_a_stand_in_depends_on_the_slot_and_the_seed_alone(manifest):
+    first, again, other = _plan(manifest), _plan(manifest), _plan(manifest, seed=1)
+    references = first.batch(range(60))
+    spares = [first.spare(reference, 0) for reference in references]
+    assert [again.spare(reference, 0) for reference in reversed(references)] == spares[::-1]
+    assert _names(other.spare(reference, 0) for reference in references) != _names(spares)
+    many = [spare.index for spare in spares if spare.row.dataset == "pediatric"]
+    assert len(set(many)) > len(many) / 2
 
 
 def test_a_modality_can_be_dropped_or_weighed(manifest):
