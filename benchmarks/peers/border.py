@@ -1,0 +1,90 @@
+"""What a file of this folder must hold to take part, and the names of all that do.
+
+A peer is a module `peers/<name>.py` that imports its library at the top and defines
+
+- `TITLE`: its name in the tables;
+- `REQUIREMENTS`: exact pins, as pip takes them; empty when the project's own environment has all it needs;
+- `SUPPORTS`: what it can do, of the words in FEATURES;
+- `prepare(images, out)`: turn the folder of images into the peer's own format below `out`, the JPEG bytes untouched.
+  `images` holds `<modality>-<number>.jpg`; a sample's key is the name without `.jpg`, its modality what stands before
+  the dash;
+- `open(out, *, batch, workers, seed, side_px, rank=0, num_ranks=1, state=None, shuffle=True, mix=False)`: a `Source`.
+
+It decodes with `peers.decoding`, unless its title says "own decode".
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+PEERS = (
+    "ours",
+    "webdataset",
+    "files",
+    "files_pil",
+    "torchdata_nodes",
+    "grain",
+    "dali",
+    "mosaicml",
+    "litdata",
+    "energon",
+    "spdl",
+)
+"""Modules of contestants; `limit` and `cached` are measured beside them but are no loaders."""
+
+FEATURES = frozenset({"threads", "processes", "ranks", "state", "mix", "endless", "own decode"})
+"""threads, processes: what `workers` counts. ranks: `rank` and `num_ranks` are obeyed. state: it can go on from
+`state()`. mix: with `mix=True` every modality is drawn equally often by its own mixing. endless: epoch follows epoch
+without an end; a source without it ends with its epoch."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """An opened loader of one rank."""
+
+    def __iter__(self) -> Iterator[tuple[Any, list[str]]]:
+        """Batches: pixels as one uint8 array [B, S, S, 3] or [B, 3, S, S], and the keys of their samples, in order."""
+        ...
+
+    def state(self) -> Any:
+        """What `open` needs, as JSON, to go on after the last batch taken; raises NotImplementedError without it."""
+        ...
+
+    def close(self) -> None:
+        """Stop all workers and wait for them; safe to call twice."""
+        ...
+
+
+class Peer(Protocol):
+    """A peer's module, for the type checker."""
+
+    TITLE: str
+    REQUIREMENTS: tuple[str, ...]
+    SUPPORTS: frozenset[str]
+
+    @staticmethod
+    def prepare(images: Path, out: Path) -> None:
+        """Convert the images; `out` is a new folder."""
+        ...
+
+    @staticmethod
+    def open(
+        out: Path,
+        *,
+        batch: int,
+        workers: int,
+        seed: int,
+        side_px: int,
+        rank: int = 0,
+        num_ranks: int = 1,
+        state: Any = None,
+        shuffle: bool = True,
+        mix: bool = False,
+    ) -> Source:
+        """Open the loader of one rank: batches of `batch` images of side `side_px` (larger ones are reduced to it)."""
+        ...
+
+
+def keyed_images(images: Path) -> list[tuple[str, Path]]:
+    """(key, file) of every image of the folder, sorted by key."""
+    return [(path.stem, path) for path in sorted(images.glob("*.jpg"))]

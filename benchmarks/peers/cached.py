@@ -1,0 +1,64 @@
+"""Headspace: canvases decoded once by our engine, handed over again and again; all that is left is one copy a batch.
+
+A consumer that this loader cannot keep busy is not waiting for data. How far it lies above `ours` is what decoding and
+reading cost.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mermed.world import World
+from peers import ours
+
+TITLE = "headspace (cached batches)"
+REQUIREMENTS = ()
+SUPPORTS = frozenset({"threads", "endless"})
+CACHED_BATCHES = 3
+prepare = ours.prepare
+
+
+class CachedSource:
+    """Copies one of a few decoded batches into the buffer that the consumer gets."""
+
+    def __init__(self, cached: list[tuple[torch.Tensor, list[str]]]) -> None:
+        self._cached = cached
+        self._lent = torch.empty_like(cached[0][0])
+
+    def __iter__(self) -> Iterator[tuple[Any, list[str]]]:
+        for pixels, keys in itertools.cycle(self._cached):
+            yield self._lent.copy_(pixels), keys
+
+    def state(self) -> Any:
+        raise NotImplementedError("cached batches have no position")
+
+    def close(self) -> None:
+        self._cached = []
+
+
+def open(
+    out: Path,
+    *,
+    batch: int,
+    workers: int,
+    seed: int,
+    side_px: int,
+    rank: int = 0,
+    num_ranks: int = 1,
+    state: Any = None,
+    shuffle: bool = True,
+    mix: bool = False,
+) -> CachedSource:
+    """Decode the batches to keep, then stop the engine."""
+    stream = ours.canvas_stream(
+        out, batch=batch, workers=workers, seed=seed, side_px=side_px, world=World(), first_slot=0
+    )
+    with stream:
+        kept = [
+            (canvases.pixels.clone(), [meta.key for meta in canvases.meta])
+            for canvases in itertools.islice(stream, CACHED_BATCHES)
+        ]
+    return CachedSource(kept)

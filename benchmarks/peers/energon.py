@@ -1,0 +1,1 @@
+REQUIREMENTS = ("megatron-energon==7.4.1",)

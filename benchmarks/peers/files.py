@@ -1,0 +1,90 @@
+"""Plain image files behind torch's DataLoader with worker processes: what most training code does."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from peers.border import keyed_images
+from peers.decoding import decode
+
+TITLE = "files + DataLoader"
+REQUIREMENTS = ()
+SUPPORTS = frozenset({"processes", "ranks"})
+
+
+def prepare(images: Path, out: Path) -> None:
+    """Nothing to convert: the files are linked."""
+    out.mkdir(parents=True, exist_ok=True)
+    for _, path in keyed_images(images):
+        (out / path.name).hardlink_to(path)
+
+
+class Files(Dataset):
+    """Images of a folder, decoded by `decode_file`."""
+
+    def __init__(self, folder: Path, decode_file: Callable[[Path], np.ndarray]) -> None:
+        self._images = keyed_images(folder)
+        self._decode_file = decode_file
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, str]:
+        key, path = self._images[index]
+        return torch.from_numpy(self._decode_file(path)), key
+
+
+class LoaderSource:
+    """One pass of a torch DataLoader as a Source."""
+
+    def __init__(self, loader: DataLoader) -> None:
+        self._batches = iter(loader)
+
+    def __iter__(self) -> Iterator[tuple[Any, list[str]]]:
+        for pixels, keys in self._batches:
+            yield pixels, list(keys)
+
+    def state(self) -> Any:
+        raise NotImplementedError("a plain DataLoader has no state")
+
+    def close(self) -> None:
+        """A DataLoader stops its workers when its iterator goes."""
+        self._batches = iter(())
+
+
+def decode_file(path: Path, side_px: int) -> np.ndarray:
+    return decode(path.read_bytes(), side_px)
+
+
+def open_files(
+    out: Path, decode_file: Callable[[Path], np.ndarray], *, batch: int, workers: int, sampling: dict[str, Any]
+) -> LoaderSource:
+    """The loader of one epoch, in the order of torch's DistributedSampler."""
+    dataset = Files(out, decode_file)
+    sampler = DistributedSampler(dataset, **sampling)
+    return LoaderSource(DataLoader(dataset, batch_size=batch, sampler=sampler, num_workers=workers))
+
+
+def open(
+    out: Path,
+    *,
+    batch: int,
+    workers: int,
+    seed: int,
+    side_px: int,
+    rank: int = 0,
+    num_ranks: int = 1,
+    state: Any = None,
+    shuffle: bool = True,
+    mix: bool = False,
+) -> LoaderSource:
+    """One epoch; it has neither state nor mixing."""
+    if state is not None or mix:
+        raise NotImplementedError("a plain DataLoader has neither state nor mixing")
+    sampling = {"num_replicas": num_ranks, "rank": rank, "shuffle": shuffle, "seed": seed}
+    return open_files(out, partial(decode_file, side_px=side_px), batch=batch, workers=workers, sampling=sampling)

@@ -1,0 +1,1 @@
+REQUIREMENTS = ("litdata==0.2.76",)

@@ -1,0 +1,1 @@
+REQUIREMENTS = ("mosaicml-streaming==0.13.0",)

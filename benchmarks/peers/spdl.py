@@ -1,0 +1,1 @@
+REQUIREMENTS = ("spdl==0.8.0",)
