@@ -38,16 +38,19 @@ def key(*labels: int | str) -> int:
 def mix(values: ArrayLike) -> UInt64s:
     """A bijective scramble of 64-bit words (the finaliser of SplitMix64, Steele et al. 2014), elementwise."""
     with np.errstate(over="ignore"):
-        word = np.asarray(values, _U)
-        word = (word ^ (word >> _U(30))) * _U(0xBF58476D1CE4E5B9)
-        word = (word ^ (word >> _U(27))) * _U(0x94D049BB133111EB)
-        return word ^ (word >> _U(31))
+        return _scrambled(np.asarray(values, _U))
 
 
-def words(stream: int, *counters: ArrayLike) -> UInt64s:
-    """One 64-bit word per counter tuple; the counters broadcast against each other."""
+def _scrambled(word: UInt64s) -> UInt64s:
+    word = (word ^ (word >> _U(30))) * _U(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> _U(27))) * _U(0x94D049BB133111EB)
+    return word ^ (word >> _U(31))
+
+
+def words(stream: ArrayLike, *counters: ArrayLike) -> UInt64s:
+    """One 64-bit word per stream and counter tuple; they broadcast against each other."""
     with np.errstate(over="ignore"):
-        word = _U(stream)
+        word = np.asarray(stream, _U)
         for counter in counters:
             word = mix((word + _GOLDEN) ^ mix(np.asarray(counter).astype(_U) + _GOLDEN))
         return np.asarray(word, _U)
@@ -58,16 +61,16 @@ def uniform(stream: int, *counters: ArrayLike) -> NDArray[np.float64]:
     return (words(stream, *counters) >> _U(11)).astype(np.float64) * 2.0**-53
 
 
-def permute(index: ArrayLike, length: int, stream: int) -> NDArray[np.int64]:
+def permute(index: ArrayLike, length: ArrayLike, stream: ArrayLike) -> NDArray[np.int64]:
     """Where a keyed permutation of range(length) sends each `index`: a Feistel network with cycle walking.
 
-    O(1) per index and no table, so the place of sample 10^9 costs what the first does. Raises ValueError when an index
-    lies outside [0, length).
+    O(1) per index and no table, so the place of sample 10^9 costs what the first does. `length` and `stream` may be
+    arrays of one entry per index: many permutations at once. Raises ValueError when an index lies outside [0, length).
     """
     return _permuted(index, length, stream, _feistel)
 
 
-def unpermute(place: ArrayLike, length: int, stream: int) -> NDArray[np.int64]:
+def unpermute(place: ArrayLike, length: ArrayLike, stream: ArrayLike) -> NDArray[np.int64]:
     """Which index `permute` sends to each `place`, at the same cost: unpermute(permute(i)) == i.
 
     Raises ValueError when a place lies outside [0, length).
@@ -75,40 +78,49 @@ def unpermute(place: ArrayLike, length: int, stream: int) -> NDArray[np.int64]:
     return _permuted(place, length, stream, _feistel_back)
 
 
-def _permuted(
-    index: ArrayLike, length: int, stream: int, network: Callable[[UInt64s, int, UInt64s], UInt64s]
-) -> NDArray[np.int64]:
-    place = np.asarray(index, np.int64)
-    if place.size and (place.min() < 0 or place.max() >= length):
+Network = Callable[[UInt64s, UInt64s, UInt64s], UInt64s]
+
+
+def _permuted(index: ArrayLike, length: ArrayLike, stream: ArrayLike, network: Network) -> NDArray[np.int64]:
+    """Apply the network to every word until it lies below its length: still a bijection, now of range(length)."""
+    shape = np.shape(index)
+    places = np.asarray(index, np.int64).ravel()
+    lengths = np.broadcast_to(np.asarray(length, np.int64), shape).ravel()
+    if (places < 0).any() or (places >= lengths).any():
         raise ValueError(f"an index to permute lies outside [0, {length})")
-    if length <= 1:
-        return np.zeros_like(place)
-    half_bits = max(1, ((length - 1).bit_length() + 1) // 2)
-    round_keys = words(stream, np.arange(FEISTEL_ROUNDS))
-    return _walk_cycle(place.astype(_U), length, lambda word: network(word, half_bits, round_keys)).astype(np.int64)
+    limits, half_bits = lengths.astype(_U), _half_bits(lengths)
+    per_round = words(np.ravel(np.asarray(stream, _U)), np.arange(FEISTEL_ROUNDS)[:, None])
+    round_keys = np.broadcast_to(per_round, (FEISTEL_ROUNDS, *places.shape))
+    walked = network(places.astype(_U), half_bits, round_keys)
+    outside = np.flatnonzero(walked >= limits)
+    while outside.size:
+        again = network(walked[outside], half_bits[outside], round_keys[:, outside])
+        walked[outside] = again
+        outside = outside[again >= limits[outside]]
+    return walked.astype(np.int64).reshape(shape)
 
 
-def _feistel(word: UInt64s, half_bits: int, round_keys: UInt64s) -> UInt64s:
+def _half_bits(length: NDArray[np.int64]) -> UInt64s:
+    """Half the bits of the smallest power of 4 that holds range(length), at least 1."""
+    largest = np.maximum(length - 1, 1).astype(_U)
+    for shift in (1, 2, 4, 8, 16, 32):
+        largest = largest | (largest >> _U(shift))
+    return (np.bitwise_count(largest).astype(_U) + _U(1)) // _U(2)
+
+
+def _feistel(word: UInt64s, half_bits: UInt64s, round_keys: UInt64s) -> UInt64s:
     """One pass of a balanced Feistel network: a bijection of [0, 4**half_bits)."""
-    shift, mask = _U(half_bits), _U((1 << half_bits) - 1)
-    left, right = word >> shift, word & mask
+    mask = (_U(1) << half_bits) - _U(1)
+    left, right = word >> half_bits, word & mask
     for round_key in round_keys:
-        left, right = right, left ^ (mix(right ^ round_key) & mask)
-    return (left << shift) | right
+        left, right = right, left ^ (_scrambled(right ^ round_key) & mask)
+    return (left << half_bits) | right
 
 
-def _feistel_back(word: UInt64s, half_bits: int, round_keys: UInt64s) -> UInt64s:
+def _feistel_back(word: UInt64s, half_bits: UInt64s, round_keys: UInt64s) -> UInt64s:
     """The inverse of `_feistel`: its rounds undone, the last one first."""
-    shift, mask = _U(half_bits), _U((1 << half_bits) - 1)
-    left, right = word >> shift, word & mask
+    mask = (_U(1) << half_bits) - _U(1)
+    left, right = word >> half_bits, word & mask
     for round_key in round_keys[::-1]:
-        left, right = right ^ (mix(left ^ round_key) & mask), left
-    return (left << shift) | right
-
-
-def _walk_cycle(word: UInt64s, length: int, bijection: Callable[[UInt64s], UInt64s]) -> UInt64s:
-    """Apply `bijection` until every word lies below `length`: still a bijection, now of range(length)."""
-    walked = bijection(word)
-    while (outside := walked >= _U(length)).any():
-        walked = np.where(outside, bijection(walked), walked)
-    return walked
+        left, right = right ^ (_scrambled(left ^ round_key) & mask), left
+    return (left << half_bits) | right

@@ -51,6 +51,15 @@ def test_one_place_alone_equals_the_same_place_in_a_batch():
     assert [int(keyed.permute(np.array([i]), 1000, 7)[0]) for i in (0, 17, 999)] == whole[[0, 17, 999]].tolist()
 
 
+@pytest.mark.parametrize("function", [keyed.permute, keyed.unpermute])
+def test_many_permutations_at_once_equal_each_alone(function):
+    lengths = np.array([1, 2, 5, 63, 64, 65, 4097, 10**9, 2**31 + 1, 2**40, 2**62], np.int64)
+    streams = np.array([keyed.key("many", int(length)) for length in lengths], np.uint64)
+    for index in (lengths - 1, lengths // 2, np.zeros_like(lengths)):
+        alone = [int(function(int(i), int(n), int(s))) for i, n, s in zip(index, lengths, streams, strict=True)]
+        assert function(index, lengths, streams).tolist() == alone
+
+
 def test_uniform_numbers_are_uniform_and_independent_over_counters():
     numbers = keyed.uniform(keyed.key("u"), np.arange(50_000)[:, None], np.arange(3))
     assert numbers.min() >= 0
