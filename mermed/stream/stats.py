@@ -10,7 +10,8 @@ from dataclasses import dataclass
 class QueueStats:
     """Waits of one queue since it began, in seconds, and its mean fill when an item is taken.
 
-    A large `get_wait_s` says the stages before are slow, a large `put_wait_s` that those after are.
+    A large `get_wait_s` says the stages before are slow, a large `put_wait_s` that those after are. One thread puts and
+    one takes. `filled` is what it held when last looked at.
     """
 
     name: str
@@ -19,6 +20,7 @@ class QueueStats:
     get_wait_s: float = 0.0
     put_wait_s: float = 0.0
     fill_sum: int = 0
+    filled: int = 0
 
     @property
     def occupancy(self) -> float:
@@ -27,24 +29,36 @@ class QueueStats:
 
     @contextmanager
     def getting(self, filled: int) -> Iterator[None]:
-        """Time the taking of one item from a queue that holds `filled`."""
-        begin = time.perf_counter()
-        yield
-        self.get_wait_s += time.perf_counter() - begin
+        """Time the taking of one item from a queue that holds `filled`; a taking that fails counts its wait alone."""
+        self.filled = min(filled, self.capacity)
+        with self.completing():
+            yield
         self.items += 1
         self.fill_sum += min(filled, self.capacity)
+
+    @contextmanager
+    def completing(self) -> Iterator[None]:
+        """Time the wait for what an item taken lacks still: that too is a wait for the stages before."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.get_wait_s += time.perf_counter() - begin
 
     @contextmanager
     def putting(self) -> Iterator[None]:
         """Time the putting of one item."""
         begin = time.perf_counter()
-        yield
-        self.put_wait_s += time.perf_counter() - begin
+        try:
+            yield
+        finally:
+            self.put_wait_s += time.perf_counter() - begin
 
     def as_dict(self) -> dict[str, float]:
-        """The figures for a metrics line."""
+        """The figures for a metrics line; `items` lets a reader of two lines compute the occupancy between them."""
         return {
             f"{self.name}_get_wait_s": round(self.get_wait_s, 4),
             f"{self.name}_put_wait_s": round(self.put_wait_s, 4),
             f"{self.name}_occupancy": round(self.occupancy, 4),
+            f"{self.name}_items": self.items,
         }
