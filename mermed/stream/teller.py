@@ -1,4 +1,4 @@
-"""A voice for long waits: while the trainer waits for a batch, it says for what, again and again, from its own thread."""
+"""A voice for long waits: while the trainer waits for a batch, a thread says for what, again and again."""
 
 import sys
 import threading
@@ -20,8 +20,8 @@ _MAX_REASONS = 3
 class StallTeller:
     """Tells through `tell`, one text per call, what a consumer waits for once it waits longer than `first_s`.
 
-    It speaks again every `again_s`, and after `stacks_s` it adds once per wait where each thread of the stream stands. A
-    `tell` that fails, as on a closed terminal, silences it: a run never ends because nobody listens. Use it as a context
+    It speaks again every `again_s`, and after `stacks_s` it adds once per wait where each thread of the stream stands.
+    A `tell` that fails, as on a closed terminal, silences it: no run ends because nobody listens. Use it as a context
     manager; the consumer wraps each wait in `waiting()`, which costs nothing.
     """
 

@@ -13,8 +13,8 @@ OTHER = "other"
 class BatchTimes:
     """When a batch was ready for what comes next, in seconds of `time.perf_counter`, and what its reads took.
 
-    `read_at`: its last sample was in memory. `decoded_at`: its last image lay on its canvas. `read_s`: seconds per cause
-    of its reads, summed over threads (`Watch.lap` around each read); those of other causes do not count as reads.
+    `read_at`: its last sample was in memory. `decoded_at`: its last image lay on its canvas. `read_s`: seconds per
+    cause of its reads, summed over threads (`Watch.lap` around each read); those of other causes are no reads.
     """
 
     read_at: float
@@ -26,7 +26,7 @@ def stall(asked_at: float, given_at: float, times: BatchTimes) -> dict[str, floa
     """Divide the wait of a consumer from `asked_at` to `given_at`, in seconds per cause; the parts sum to the wait.
 
     Until the batch was read the wait is owed to the reads, in proportion to their seconds, then to the decoding until
-    the batch was decoded, then to its copy. A batch that was ready before it was asked for stalls nobody but by its copy.
+    the batch was decoded, then to its copy. A batch that was ready when it was asked for stalls nobody but by its copy.
     """
     read_at = min(max(times.read_at, asked_at), given_at)
     decoded_at = min(max(times.decoded_at, read_at), given_at)
