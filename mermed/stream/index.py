@@ -1,32 +1,117 @@
-"""Where each sample lies in its shard: the indexes of the shards met lately, checked once and held."""
+"""Where each sample lies in its shard: the tables of the shards met lately, checked once and held by their bytes."""
 
-from functools import lru_cache
+import copy
+import threading
+from collections import OrderedDict
+from concurrent.futures import Future
+from pathlib import Path
 
 from mermed import tar
 from mermed.contract import ShardRow
 from mermed.errors import IntegrityError
 from mermed.stream.store import Store
+from mermed.stream.table import ShardTable, parse_table
+from mermed.stream.table_folder import TableFolder
+from mermed.stream.watch import Watch
 
-_INDEXES_HELD = 1024
+HELD_BYTES = 512 * 2**20
+"""What a shelf holds unless told otherwise: the tables of some eight million samples."""
 
 
 class IndexShelf:
-    """Answers where a sample lies, from the shard's index; safe in threads."""
+    """Answers where a sample lies, from its shard's index; safe in threads, of which one reads an index for all.
 
-    def __init__(self, store: Store) -> None:
+    Tables stay in memory up to `capacity_bytes`, the least recently used leave first (the newest always stays). With a
+    `folder` on a local disk they are kept there too, for later runs and other ranks: see TableFolder. Watch counts
+    `indexes_parsed` and `tables_loaded`: if they keep growing, the shuffle touches more shards than the shelf holds.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        watch: Watch | None = None,
+        capacity_bytes: int = HELD_BYTES,
+        folder: Path | None = None,
+    ) -> None:
         self._store = store
-        self._spans = lru_cache(_INDEXES_HELD)(self._load)
+        self._watch = watch or Watch()
+        self._capacity = capacity_bytes
+        self._folder = TableFolder(folder, watch=self._watch) if folder else None
+        self._lock = threading.Lock()
+        self._held: OrderedDict[ShardRow, ShardTable] = OrderedDict()
+        self._flights: dict[ShardRow, Future[ShardTable]] = {}
+        self.held_bytes = 0
 
     def span(self, row: ShardRow, index: int) -> tar.Span:
-        """Where sample `index` of `row` lies; raises IntegrityError for a stale index or a shard of another size."""
-        return self._spans(row)[index]
+        """Where sample `index` of `row` lies; raises what `table` raises."""
+        return self.table(row).span(index)
+
+    def key(self, row: ShardRow, index: int) -> str:
+        """The key of sample `index` of `row`, before anything of the shard is read; raises what `table` raises."""
+        return self.table(row).key(index)
 
     def extent(self, row: ShardRow, block: range) -> tuple[int, int]:
-        """The bytes [start, stop) of the samples of `block`, headers included."""
-        spans = self._spans(row)
-        return spans[block[0]].image.offset - tar.BLOCK_BYTES, spans[block[-1]].meta.end
+        """The bytes [start, stop) of the samples of `block`, headers included; raises what `table` raises."""
+        return self.table(row).extent(block)
 
-    def _load(self, row: ShardRow) -> list[tar.Span]:
+    def table(self, row: ShardRow) -> ShardTable:
+        """The table of `row`.
+
+        Raises IntegrityError for an index that is missing, stale or damaged and for a shard of another size,
+        ContractError for a key that occurs twice, and what the store raises.
+        """
+        with self._lock:
+            table = self._held.get(row)
+            if table is not None:
+                self._held.move_to_end(row)
+                return table
+            others = self._flights.get(row)
+            flight = self._flights.setdefault(row, Future())
+        return self._join(flight) if others else self._lead(row, flight)
+
+    def _join(self, flight: Future[ShardTable]) -> ShardTable:
+        with self._watch.timing("cache"):
+            error = flight.exception()
+        if error is not None:
+            raise copy.copy(error)  # each thread adds its own places to it
+        return flight.result()
+
+    def _lead(self, row: ShardRow, flight: Future[ShardTable]) -> ShardTable:
+        try:
+            table = self._load(row)
+        except BaseException as error:
+            with self._lock:
+                del self._flights[row]
+            flight.set_exception(error)
+            raise
+        with self._lock:
+            del self._flights[row]
+            self._hold(row, table)
+        flight.set_result(table)
+        return table
+
+    def _hold(self, row: ShardRow, table: ShardTable) -> None:
+        self._held[row] = table
+        self.held_bytes += table.nbytes
+        while self.held_bytes > self._capacity and len(self._held) > 1:
+            _, oldest = self._held.popitem(last=False)
+            self.held_bytes -= oldest.nbytes
+
+    def _load(self, row: ShardRow) -> ShardTable:
+        """From the folder if it has the table, else from the index; then too the shard's size is asked for once."""
+        table = self._folder.load(row) if self._folder else None
+        if table is not None:
+            self._watch.count("tables_loaded")
+            return table
+        self._check_size(row)
+        table = parse_table(self._store.read(row.index_name), row)
+        self._watch.count("indexes_parsed")
+        if self._folder:
+            self._folder.save(row, table)
+        return table
+
+    def _check_size(self, row: ShardRow) -> None:
         size = self._store.size(row.name)
         if size != row.bytes:
             raise IntegrityError(
@@ -36,4 +121,3 @@ class IndexShelf:
                 found=f"{size} bytes",
                 next_step="copy the shard again; mermed-shard verify lists every damaged one",
             )
-        return tar.check_index(self._store.read(row.index_name).decode("ascii", "replace"), row)
