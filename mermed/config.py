@@ -9,20 +9,9 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from mermed.errors import ConfigError
+from mermed.mix_config import MixConfig
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MixConfig:
-    """Which sources a batch is made of, and in what shares."""
-
-    weights: dict[str, int] = field(default_factory=dict)
-    """Images of each modality per cycle, whole numbers; empty means one of every modality in the collection."""
-    alpha: float = 0.5
-    """Datasets inside a modality are drawn in proportion to their size to this power: 0 equal, 1 natural."""
-    drop: tuple[str, ...] = ()
-    """Modalities left out although the collection has them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +30,10 @@ class StreamConfig:
     """Neighbouring samples that stay together in the shuffle when it has a window."""
     window_blocks: int = 0
     """Blocks the shuffle mixes at once; 0 means all, a perfect shuffle (right for local disks)."""
+    block_mib: float = 0.0
+    """Size of a block in MiB at the mean size of a sample of its source, instead of `block_samples`; 0: not used."""
+    window_mib: float = 0.0
+    """Size of a window in MiB at the mean size of a sample of its source, instead of `window_blocks`; 0: not used."""
     tombstones: str = ""
     """File of keys, one a line, that must not be drawn any more; empty: none. Other positions stay as they are."""
     max_failed: float = 0.001
@@ -116,11 +109,8 @@ class QueueConfig:
     """Compare an image only with rows of its own modality."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.rows > 0 and self.blocks > 0 and self.rows % self.blocks == 0,
-            "queue.blocks must divide queue.rows",
-            self,
-        )
+        fits = self.rows > 0 and self.blocks > 0 and self.rows % self.blocks == 0
+        _require(fits, "queue.blocks must divide queue.rows", self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,9 +240,11 @@ def _convert(value: Any, wanted: Any, full: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _convert(value, next(a for a in arguments if a is not type(None)), full)
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_convert(entry, arguments[0], full) for entry in value)
+        return tuple(_convert(entry, arguments[0], f"{full}[{number}]") for number, entry in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
         return {str(name): _convert(entry, arguments[1], f"{full}.{name}") for name, entry in value.items()}
+    if is_dataclass(wanted) and isinstance(value, Mapping):
+        return from_mapping(typing.cast(type[Any], wanted), value, f"{full}.")
     if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if isinstance(wanted, type) and isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
@@ -261,20 +253,27 @@ def _convert(value: Any, wanted: Any, full: str) -> Any:
 
 
 def with_settings(config: RunConfig, settings: Sequence[str]) -> RunConfig:
-    """Apply `--set` texts such as `train.lr=5e-5`, `mix.drop=us` or `train.device=cpu`, in order."""
+    """Apply `--set` texts such as `train.lr=5e-5`, `mix.drop=us` or `train.device=cpu`, in order.
+
+    Changes of the mix that are given in steps become slots of the batch that then holds.
+    """
     tree = to_mapping(config)
     for setting in settings:
         name, equals, text = setting.partition("=")
         if not equals:
             raise ConfigError("a setting needs a value", expected="--set group.name=value", found=setting)
         _assign(tree, name.strip().split("."), text.strip(), name.strip())
-    return from_mapping(RunConfig, tree)
+    return _settled(from_mapping(RunConfig, tree))
+
+
+def _settled(config: RunConfig) -> RunConfig:
+    return replace(config, mix=config.mix.settled(config.train.batch))
 
 
 def _assign(tree: dict[str, Any], parts: list[str], text: str, full: str) -> None:
     branch: Any = tree
     for depth, part in enumerate(parts):
-        is_open = isinstance(branch, dict) and parts[:depth] == ["mix", "weights"]
+        is_open = isinstance(branch, dict) and parts[:depth] in (["mix", "weights"], ["mix", "datasets"])
         if not isinstance(branch, dict) or (part not in branch and not is_open):
             known = branch if isinstance(branch, dict) else {}
             raise ConfigError(
@@ -308,9 +307,9 @@ def to_mapping(config: Any) -> dict[str, Any]:
         value = getattr(config, known.name)
         if is_dataclass(value):
             value = to_mapping(value)
-        values[known.name] = (
-            list(value) if isinstance(value, tuple) else dict(value) if isinstance(value, dict) else value
-        )
+        elif isinstance(value, tuple):
+            value = [to_mapping(entry) if is_dataclass(entry) else entry for entry in value]
+        values[known.name] = dict(value) if isinstance(value, dict) else value
     return values
 
 
@@ -334,13 +333,13 @@ def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 def load_run_config(text: str) -> RunConfig:
     """Read the TOML of a resolved run."""
     try:
-        return from_mapping(RunConfig, tomllib.loads(text))
+        return _settled(from_mapping(RunConfig, tomllib.loads(text)))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError("a run's config.toml is not TOML", found=str(error)) from None
 
 
 def load_mix(text: str, mix: MixConfig | None = None) -> MixConfig:
-    """Read a mix file: `alpha`, `drop` and a `[weights]` table, laid over `mix`."""
+    """Read a mix file, its tables `[weights]`, `[datasets]` and `[[changes]]`, `alpha` and `drop`, laid over `mix`."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

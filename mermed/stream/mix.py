@@ -1,8 +1,8 @@
 """The weighted round robin: which source fills a slot, and which of its draws that is. Pure arithmetic, numpy only."""
 
+import heapq
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -32,44 +32,80 @@ class Mixture:
             raise ConfigError(
                 "a mixture needs whole weights of 1 or more, not too large together",
                 expected=f"a sum between 1 and {MAX_CYCLE}",
-                found=self.quota,
+                found=self.quota if len(self.quota) <= 20 else f"{len(self.quota)} weights, sum {sum(self.quota)}",
                 next_step="write the weights as small whole numbers, images per cycle",
             )
+
+    @property
+    def length(self) -> int:
+        """Slots in one cycle."""
+        return sum(self.quota)
 
     @cached_property
     def cycle(self) -> Int64s:
         """The source at each place of one cycle."""
-        total, taken = sum(self.quota), [0] * len(self.quota)
-        slack = Fraction(total, max(2 * len(self.quota) - 2, 1))
-        places = np.empty(total, np.int64)
-        for place in range(total):
-            behind = [quota * (place + 1) - total * used for quota, used in zip(self.quota, taken, strict=True)]
-            ready = [source for source, lag in enumerate(behind) if lag >= slack or len(self.quota) == 1]
-            chosen = min(ready, key=lambda source: Fraction(total - slack - behind[source]) / self.quota[source])
-            taken[chosen] += 1
-            places[place] = chosen
-        return places
+        return _schedule(np.asarray(self.quota, np.int64))
+
+    @cached_property
+    def _places(self) -> Int64s:
+        """The places of source 0 in its order, then those of source 1, and so on."""
+        return np.argsort(self.cycle, kind="stable")
+
+    @cached_property
+    def _first(self) -> Int64s:
+        """Where the places of each source begin in `_places`."""
+        return np.cumsum(self.quota) - np.asarray(self.quota, np.int64)
 
     @cached_property
     def _rank(self) -> Int64s:
         """How often the source of each place came earlier in the cycle."""
         rank = np.empty_like(self.cycle)
-        for source in range(len(self.quota)):
-            places = np.flatnonzero(self.cycle == source)
-            rank[places] = np.arange(len(places))
-        return rank
+        rank[self._places] = np.arange(self.length)
+        return rank - self._first[self.cycle]
 
     def locate(self, slots: Int64s) -> tuple[Int64s, Int64s]:
         """The source of each slot and which of its draws (0-based, endless) the slot is."""
-        lap, place = np.divmod(np.asarray(slots, np.int64), len(self.cycle))
+        lap, place = np.divmod(np.asarray(slots, np.int64), self.length)
         source = self.cycle[place]
         return source, lap * np.asarray(self.quota, np.int64)[source] + self._rank[place]
 
+    def slots_of(self, source: int, draws: Int64s) -> Int64s:
+        """The slot of each draw of `source`: the inverse of `locate`."""
+        lap, rank = np.divmod(np.asarray(draws, np.int64), self.quota[source])
+        return lap * self.length + self._places[self._first[source] + rank]
+
     def drawn(self, slots: int) -> tuple[int, ...]:
         """How many draws each source has given once the first `slots` slots are consumed."""
-        laps, rest = divmod(slots, len(self.cycle))
+        laps, rest = divmod(slots, self.length)
         begun = np.bincount(self.cycle[:rest], minlength=len(self.quota))
         return tuple(laps * quota + int(extra) for quota, extra in zip(self.quota, begun, strict=True))
+
+
+def _schedule(quota: Int64s) -> Int64s:
+    """Give each place to the image with the earliest deadline among those whose time has come.
+
+    With `parts` = 2 * sources - 2 and T slots in the cycle, image i (from 0) of a source with quota q may not come
+    before its source lags T / parts behind, and its deadline is T (i + 1 - 1 / parts) / q; ties go to the first source.
+    """
+    total, parts = int(quota.sum()), 2 * len(quota) - 2
+    if parts == 0:
+        return np.zeros(total, np.int64)
+    source = np.repeat(np.arange(len(quota)), quota)
+    image = np.arange(total) - np.repeat(np.cumsum(quota) - quota, quota)
+    opens = -(-total * (1 + parts * image) // (parts * quota[source])) - 1
+    # Exact: numerators stay below 2^34 and two different fractions lie 2^-30 apart, far more than a rounding.
+    urgency = np.lexsort((source, (parts * (image + 1) - 1) / quota[source]))
+    turn = np.empty(total, np.int64)
+    turn[urgency] = np.arange(total)
+    arrival = np.argsort(opens, kind="stable")
+    open_until = np.searchsorted(opens[arrival], np.arange(total), side="right").tolist()
+    arriving, waiting, chosen, seen = turn[arrival].tolist(), [], [], 0
+    for until in open_until:
+        for arrived in arriving[seen:until]:
+            heapq.heappush(waiting, arrived)
+        seen = until
+        chosen.append(heapq.heappop(waiting))
+    return source[urgency][chosen]
 
 
 def reduced(weights: tuple[int, ...]) -> tuple[int, ...]:

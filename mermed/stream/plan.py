@@ -1,18 +1,19 @@
 """The plan: a pure function from slots to samples, whatever the ranks, threads and batch. Opens no shard."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mermed import keyed
-from mermed.config import MixConfig, StreamConfig
+from mermed.config import StreamConfig
 from mermed.contract import Manifest, ShardRow
-from mermed.errors import ConfigError, SampleError
-from mermed.stream.mix import Mixture, quota_by_size, reduced
+from mermed.errors import ConfigError
+from mermed.mix_config import MixConfig
+from mermed.stream.quotas import Drawn, dataset_schedule, drawn_rows, modality_schedule
+from mermed.stream.schedule import NEVER
 from mermed.stream.shuffle import shuffled
+from mermed.stream.source import Ledger, Source
 
 Int64s = NDArray[np.int64]
 
@@ -32,133 +33,120 @@ class Reference:
     block: range
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
-    """What one source has given after some slots: draws, whole cycles over its samples, distinct samples, repeats."""
-
-    source: str
-    samples: int
-    draws: int
-    cycles: int
-    unique: int
-
-    @property
-    def repeats(self) -> int:
-        """Draws of a sample that had been drawn before."""
-        return self.draws - self.unique
-
-
-class Source:
-    """The samples of one dataset of one modality: shards in manifest order, drawn in a new keyed order each cycle."""
-
-    def __init__(self, name: str, modality: int, rows: Sequence[ShardRow], seed: int, stream: StreamConfig) -> None:
-        self.name = name
-        self.modality = modality
-        self.rows = tuple(rows)
-        self._ends = np.cumsum([row.samples for row in rows])
-        self.samples = int(self._ends[-1])
-        self._seed = seed
-        self._stream = stream
-
-    def locate(self, draws: Int64s) -> Int64s:
-        """The sample index of each draw; every cycle of draws holds each sample once."""
-        cycle, place = np.divmod(draws, self.samples)
-        index = np.empty_like(place)
-        for number in np.unique(cycle):
-            inside = cycle == number
-            index[inside] = shuffled(
-                place[inside],
-                self.samples,
-                keyed.key("order", keyed.ORDER_VERSION, self._seed, self.name, int(number)),
-                block=self._stream.block_samples,
-                window_blocks=self._stream.window_blocks,
-            )
-        return index
-
-    def reference(self, slot: int, index: int) -> Reference:
-        """Which shard holds sample `index`, and where in it."""
-        number = int(np.searchsorted(self._ends, index, side="right"))
-        before = int(self._ends[number - 1]) if number else 0
-        first = index - index % self._stream.block_samples
-        stop = min(first + self._stream.block_samples, int(self._ends[number]))
-        block = range(max(first, before) - before, stop - before)
-        return Reference(slot, self.modality, self.rows[number], index - before, block)
-
-    def spare(self, reference: Reference, attempt: int) -> Reference:
-        """The `attempt`-th sample (from 0) that stands in for `reference`: see Plan.spare."""
-        if attempt >= self.samples - 1:
-            raise SampleError(
-                "no sample of the source is left to stand in for one that cannot be used",
-                where={"source": self.name, "slot": reference.slot},
-                expected="a source with a good sample",
-                found=f"{self.samples} samples, {attempt} tried instead",
-                next_step="pack the dataset again, or leave its modality out: --set mix.drop=NAME",
-            )
-        stream = keyed.key("spare", keyed.ORDER_VERSION, self._seed, self.name, reference.slot)
-        place = int(keyed.permute(attempt, self.samples - 1, stream))
-        itself = self._firsts[reference.row.name] + reference.index
-        return self.reference(reference.slot, place + (place >= itself))
-
-    @cached_property
-    def _firsts(self) -> dict[str, int]:
-        """The number in the source of the first sample of each shard."""
-        return {row.name: int(end) - row.samples for row, end in zip(self.rows, self._ends, strict=True)}
-
-    def ledger(self, draws: int) -> Ledger:
-        """The account after `draws` draws."""
-        return Ledger(
-            source=self.name,
-            samples=self.samples,
-            draws=draws,
-            cycles=draws // self.samples,
-            unique=min(draws, self.samples),
-        )
-
-
 class Plan:
-    """Which sample fills which slot: modality by the outer mixture, dataset by the inner one, sample by keyed shuffle.
+    """Which sample fills which slot: modality by the outer schedule, dataset by the inner one, sample by keyed shuffle.
 
-    Everything follows from (manifest, mix, stream settings, seed); a position in it is one integer. Raises ConfigError
-    when the mix names a modality the collection lacks, or nothing is left to draw from.
+    Everything follows from (manifest, mix, stream settings, seed); a position in it is one integer. `sources[m][d]`
+    is dataset d of drawn modality m, `outer` deals slots to modalities, `inner[m]` the draws of m to its datasets.
+    Raises ConfigError when the mix names what the collection lacks, or nothing is left to draw from.
     """
 
     def __init__(self, manifest: Manifest, mix: MixConfig, stream: StreamConfig, seed: int) -> None:
         self.modalities = manifest.modalities
-        rows = [row for row in manifest.shards if row.split in stream.splits and row.samples]
-        self.drawn_modalities = _drawn_modalities(rows, mix, stream.splits)
+        stages = mix.stages()
+        chosen = _chosen(manifest, mix, stream)
+        self.drawn_modalities = tuple(chosen)
         self.sources = tuple(
-            tuple(self._sources_of(rows, modality, seed, stream)) for modality in self.drawn_modalities
+            tuple(
+                Source(f"{modality}/{dataset}", self.modalities.index(modality), rows, seed, stream)
+                for dataset, rows in datasets.items()
+            )
+            for modality, datasets in chosen.items()
         )
-        self.outer = Mixture(reduced(tuple(mix.weights.get(modality, 1) for modality in self.drawn_modalities)))
+        self.outer = modality_schedule(self.drawn_modalities, stages)
         self.inner = tuple(
-            Mixture(quota_by_size(tuple(source.samples for source in sources), mix.alpha)) for sources in self.sources
+            dataset_schedule(
+                modality,
+                dict(zip(chosen[modality], (source.samples for source in sources), strict=True)),
+                stages,
+                mix.alpha,
+                partial(self._drawn_of, number),
+            )
+            for number, (modality, sources) in enumerate(zip(self.drawn_modalities, self.sources, strict=True))
         )
+        self._shelve()
 
-        self._by_name = {source.name: source for sources in self.sources for source in sources}
+    def _drawn_of(self, modality: int, slots: int) -> int:
+        return self.outer.drawn(slots)[modality]
 
-    def _sources_of(self, rows: Sequence[ShardRow], modality: str, seed: int, stream: StreamConfig) -> list[Source]:
-        number = self.modalities.index(modality)
-        by_dataset: dict[str, list[ShardRow]] = {}
-        for row in rows:
-            if row.modality == modality:
-                by_dataset.setdefault(row.dataset, []).append(row)
-        return [
-            Source(f"{modality}/{dataset}", number, by_dataset[dataset], seed, stream) for dataset in sorted(by_dataset)
-        ]
+    def _shelve(self) -> None:
+        """Lay the shards of all sources end to end, so that a batch over many sources is found in one search."""
+        flat = [source for sources in self.sources for source in sources]
+        self._flat = flat
+        self._places = {
+            source.name: (modality, dataset)
+            for modality, sources in enumerate(self.sources)
+            for dataset, source in enumerate(sources)
+        }
+        self._first_of_modality = np.cumsum([0, *(len(sources) for sources in self.sources)])
+        self._samples, self._block, self._window, self._modality = (
+            np.array(column, np.int64)
+            for column in zip(*((s.samples, s.block, s.window, s.modality) for s in flat), strict=True)
+        )
+        self._base = np.cumsum(self._samples) - self._samples
+        self._rows = [row for source in flat for row in source.rows]
+        self._ends = np.concatenate([source.ends + base for source, base in zip(flat, self._base, strict=True)])
+        self._starts = self._ends - np.array([row.samples for row in self._rows], np.int64)
 
     def batch(self, slots: range) -> list[Reference]:
         """The samples of `slots`, in slot order."""
         numbers = np.arange(slots.start, slots.stop, dtype=np.int64)
-        references: list[Reference | None] = [None] * len(numbers)
-        modality, draws = self.outer.locate(numbers)
-        for outer, (sources, inner) in enumerate(zip(self.sources, self.inner, strict=True)):
-            of_modality = np.flatnonzero(modality == outer)
-            dataset, dataset_draws = inner.locate(draws[of_modality])
-            for number, source in enumerate(sources):
-                chosen = of_modality[dataset == number]
-                for offset, index in zip(chosen, source.locate(dataset_draws[dataset == number]), strict=True):
-                    references[offset] = source.reference(int(numbers[offset]), int(index))
-        return [reference for reference in references if reference is not None]
+        source, draws = self._draws(numbers)
+        return self._references(numbers, source, self._locate(source, draws))
+
+    def _draws(self, slots: Int64s) -> tuple[Int64s, Int64s]:
+        """Which source fills each slot, counted over all modalities, and which of its draws that is."""
+        modality, draws = self.outer.locate(slots)
+        source = self._first_of_modality[modality]
+        for number, inner in enumerate(self.inner):
+            inside = np.flatnonzero(modality == number)
+            dataset, draws[inside] = inner.locate(draws[inside])
+            source[inside] += dataset
+        return source, draws
+
+    def _locate(self, source: Int64s, draws: Int64s) -> Int64s:
+        """The sample in its source that each draw gives; every cycle of draws holds each sample once."""
+        cycle, place = np.divmod(draws, self._samples[source])
+        keys = [self._flat[s].key(c) for s, c in zip(source.tolist(), cycle.tolist(), strict=True)]
+        return shuffled(
+            place,
+            self._samples[source],
+            np.array(keys, np.uint64),
+            block=self._block[source],
+            window=self._window[source],
+        )
+
+    def _references(self, slots: Int64s, source: Int64s, index: Int64s) -> list[Reference]:
+        """Which shard holds each sample, and where in it."""
+        base, block = self._base[source], self._block[source]
+        number = np.searchsorted(self._ends, base + index, side="right")
+        start = self._starts[number] - base
+        first = index - index % block
+        columns = (
+            slots,
+            self._modality[source],
+            number,
+            index - start,
+            np.maximum(first, start) - start,
+            np.minimum(first + block, self._ends[number] - base) - start,
+        )
+        rows = self._rows
+        return [
+            Reference(slot, modality, rows[row], sample, range(low, high))
+            for slot, modality, row, sample, low, high in zip(*(c.tolist() for c in columns), strict=True)
+        ]
+
+    def next_slot(self, row: ShardRow, block: range, slot: int) -> int:
+        """The first slot at or after `slot` that draws one of the samples `block` of `row`; NEVER when none will.
+
+        In closed form: what a cache needs to know what to drop, and what to fetch next.
+        """
+        modality, dataset = self._places[f"{row.modality}/{row.dataset}"]
+        source, inner = self.sources[modality][dataset], self.inner[modality]
+        drawn = inner.drawn(self._drawn_of(modality, slot))[dataset]
+        samples = source.first_of(row) + np.arange(block.start, block.stop, dtype=np.int64)
+        of_modality = inner.slots_of(dataset, np.array([source.next_draw(samples, drawn)]))
+        return NEVER if of_modality[0] == NEVER else int(self.outer.slots_of(modality, of_modality)[0])
 
     def spare(self, reference: Reference, attempt: int) -> Reference:
         """The sample that stands in for `reference`, which cannot be used, after `attempt` others could not either.
@@ -167,7 +155,12 @@ class Plan:
         every topology replaces alike. `reference` is the planned one, not an earlier stand-in. Raises SampleError once
         every other sample of the source was named.
         """
-        return self._by_name[f"{reference.row.modality}/{reference.row.dataset}"].spare(reference, attempt)
+        modality, dataset = self._places[f"{reference.row.modality}/{reference.row.dataset}"]
+        source = self.sources[modality][dataset]
+        sample = source.spare(source.first_of(reference.row) + reference.index, reference.slot, attempt)
+        number = self._first_of_modality[modality] + dataset
+        (spare,) = self._references(np.array([reference.slot]), np.array([number]), np.array([sample]))
+        return spare
 
     def ledger(self, slots: int) -> list[Ledger]:
         """One account per source once the first `slots` slots are consumed, in closed form."""
@@ -176,25 +169,16 @@ class Plan:
             accounts += [source.ledger(given) for source, given in zip(sources, inner.drawn(draws), strict=True)]
         return accounts
 
-    def quota(self, batch: int) -> dict[str, float]:
-        """Exact images of each modality in a batch, on average over a cycle."""
-        total = sum(self.outer.quota)
-        return {
-            name: batch * quota / total for name, quota in zip(self.drawn_modalities, self.outer.quota, strict=True)
-        }
+    def quota(self, batch: int, slot: int = 0) -> dict[str, float]:
+        """Exact images of each modality in a batch at `slot`, on average over a cycle."""
+        quota = self.outer.quota(slot)
+        return {name: batch * images / sum(quota) for name, images in zip(self.drawn_modalities, quota, strict=True)}
 
 
-def _drawn_modalities(rows: Sequence[ShardRow], mix: MixConfig, splits: tuple[str, ...]) -> tuple[str, ...]:
-    present = {row.modality for row in rows}
-    absent = sorted((set(mix.weights) | set(mix.drop)) - present)
-    if absent:
-        raise ConfigError(
-            "the mix names modalities that the collection lacks",
-            expected=" ".join(sorted(present)),
-            found=" ".join(absent),
-            next_step="leave them out of the mix file, or pack them",
-        )
-    chosen = tuple(name for name in sorted(present) if name not in mix.drop and mix.weights.get(name, 1) > 0)
-    if not chosen:
-        raise ConfigError("no samples to draw from", where={"splits": " ".join(splits)}, found="an empty mixture")
-    return chosen
+def _chosen(manifest: Manifest, mix: MixConfig, stream: StreamConfig) -> Drawn:
+    rows = (row for row in manifest.shards if row.split in stream.splits and row.samples)
+    try:
+        return drawn_rows(rows, mix, mix.stages())
+    except ConfigError as error:
+        error.add_place(splits=" ".join(stream.splits))
+        raise
