@@ -1,89 +1,80 @@
 """Decode: EncodedBatch to CanvasBatch in threads, into a ring of buffers that is allocated once."""
 
 import queue
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
-from torchvision.transforms.v2 import functional as image_ops
 
 from mermed.batch import CanvasBatch, EncodedBatch
-from mermed.contract import SampleMeta
+from mermed.contract import EncodedSample, SampleMeta
 from mermed.errors import IntegrityError, SampleError
+from mermed.stream.image import decode_into
 from mermed.stream.stage import Stage
 from mermed.stream.stats import QueueStats
+from mermed.stream.watch import Watch
 
 _POLL_S = 0.05
-_SCALED = np.rint(np.arange(2**16) / 257.0).astype(np.uint8)
+
+UsefulSides = Callable[[EncodedBatch], Int64[np.ndarray, " batch"]]
+"""For each image, the longer side in pixels beyond which no view of it gains detail."""
+Replace = Callable[[int, frozenset[str], SampleError], EncodedSample]
+"""Another sample for a slot, none of whose keys is in the set, in place of one that failed with the error."""
 
 
-def decode_rgb(image: bytes, meta: SampleMeta | None = None) -> UInt8[Tensor, "3 height width"]:
-    """Decode JPEG or PNG bytes to RGB in [0, 255]; grey repeats. Raises SampleError on failure.
-
-    16-bit grey is shown through the window of its `meta`; without one, its 16 bits are scaled to 8.
-    """
-    # torch wants memory it may write to; the copy costs a hundredth of the decode
-    encoded = torch.frombuffer(bytearray(image), dtype=torch.uint8)
-    deep = (meta.window, meta.rescale) if meta and meta.window and meta.rescale else None
-    try:
-        pixels = decode_image(encoded, ImageReadMode.GRAY if deep else ImageReadMode.RGB)
-    except RuntimeError as error:
-        raise SampleError("an image does not decode", found=str(error).splitlines()[0]) from None
-    if pixels.dtype == torch.uint16:
-        levels = _levels_of(*deep) if deep else _SCALED
-        pixels = torch.from_numpy(np.take(levels, pixels.numpy()))
-    return pixels.expand(3, -1, -1)
-
-
-@lru_cache(maxsize=256)
-def _levels_of(window: tuple[float, float], rescale: tuple[float, float]) -> npt.NDArray[np.uint8]:
-    """The 8-bit grey of every 16-bit value, through a window (centre, width) in units of the rescaled values."""
-    (centre, width), (slope, intercept) = window, rescale
-    values = np.arange(2**16, dtype=np.float64) * slope + intercept
-    return np.rint(np.clip((values - centre) / width + 0.5, 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
-def fit(pixels: UInt8[Tensor, "3 height width"], side_px: int) -> UInt8[Tensor, "3 new_height new_width"]:
-    """Reduce an image, with antialiasing, so that its longer side is at most `side_px`; never enlarge it."""
-    height, width = pixels.shape[-2:]
-    longest = max(height, width)
-    if longest <= side_px:
-        return pixels
-    size = [max(1, round(height * side_px / longest)), max(1, round(width * side_px / longest))]
-    return image_ops.resize(pixels, size, antialias=True)
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CanvasBuffer:
-    """Memory of one CanvasBatch, reused for as long as the decoder lives."""
+    """Memory of one CanvasBatch, reused for as long as the decoder lives.
+
+    Canvases lie with their channels innermost, as a JPEG decoder writes them, so that a full one is decoded in place.
+    `filled` is the size of what each canvas holds beyond its zeros.
+    """
 
     pixels: Tensor
     size_px: Tensor
+    filled: list[tuple[int, int]] = field(default_factory=list)
 
-    def fill(self, row: int, image: bytes, meta: SampleMeta | None = None) -> None:
+    @classmethod
+    def allocate(cls, batch: int, canvas_px: int, *, pin: bool) -> "CanvasBuffer":
+        """Zeros for `batch` canvases, page-locked when `pin`."""
+        pixels = torch.zeros((batch, canvas_px, canvas_px, 3), dtype=torch.uint8, pin_memory=pin)
+        size_px = torch.zeros((batch, 2), dtype=torch.int32, pin_memory=pin)
+        return cls(pixels, size_px, [(0, 0)] * batch)
+
+    def fill(self, row: int, image: bytes, meta: SampleMeta | None, longest_px: int, scaled: bool) -> None:
         """Decode `image` into canvas `row`: pixels at the top left, zeros elsewhere."""
-        side_px = self.pixels.shape[-1]
-        pixels = fit(decode_rgb(image, meta), side_px)
-        height, width = pixels.shape[-2:]
-        canvas = self.pixels[row]
-        canvas[:, :height, :width] = pixels
-        canvas[:, height:, :] = 0
-        canvas[:, :height, width:] = 0
+        canvas = self.pixels[row].numpy()
+        former_height, former_width = self.filled[row]
+        self.filled[row] = canvas.shape[:2]
+        height, width = decode_into(canvas, image, meta, longest_px=longest_px, scaled=scaled)
+        if former_height > height:
+            canvas[height:former_height, :former_width] = 0
+        if former_width > width:
+            canvas[:height, width:former_width] = 0
+        self.filled[row] = (height, width)
         self.size_px[row, 0], self.size_px[row, 1] = height, width
+
+
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """A batch on its way into a buffer; each future gives the metadata of the image that fills its row in the end."""
+
+    encoded: EncodedBatch
+    buffer: CanvasBuffer
+    rows: list[Future[SampleMeta]]
 
 
 class Decoder:
     """Yields the CanvasBatch of each EncodedBatch, decoded `ahead` batches before they are asked for.
 
-    A batch's buffers are used again once the next batch is asked for. An image that does not decode raises
-    IntegrityError naming its key: every image was decoded when it was packed, so its bytes are not what was packed.
+    A batch's buffers are used again once the next batch is asked for. `sides` tells how large an image needs to be (by
+    default as large as the canvas). An image that does not decode is exchanged for what `replace` gives; without
+    `replace` it raises IntegrityError naming its key: every image was decoded when it was packed, so its bytes are not
+    what was packed.
     """
 
     def __init__(
@@ -95,12 +86,20 @@ class Decoder:
         num_threads: int,
         ahead: int = 2,
         pin: bool = False,
+        scaled: bool = True,
+        sides: UsefulSides | None = None,
+        replace: Replace | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._encoded = encoded
+        self._canvas_px = canvas_px
+        self._scaled = scaled
+        self._sides = sides
+        self._replace = replace
+        self._watch = watch or Watch()
         self._free: queue.SimpleQueue[CanvasBuffer] = queue.SimpleQueue()
         for _ in range(ahead + 1):
-            pixels = torch.zeros((batch, 3, canvas_px, canvas_px), dtype=torch.uint8, pin_memory=pin)
-            self._free.put(CanvasBuffer(pixels, torch.zeros((batch, 2), dtype=torch.int32, pin_memory=pin)))
+            self._free.put(CanvasBuffer.allocate(batch, canvas_px, pin=pin))
         self._lent: CanvasBuffer | None = None
         self._closing = False
         self._pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="mermed-decode")
@@ -111,14 +110,36 @@ class Decoder:
         """Waits at the queue of canvases."""
         return self._stage.stats
 
-    def _submit(self) -> Generator[tuple[EncodedBatch, CanvasBuffer, list[Future[None]]]]:
+    def _submit(self) -> Generator[_Filling]:
         for encoded in self._encoded:
             buffer = self._wait_for_buffer()
             if buffer is None:
                 return
-            pairs = zip(encoded.images, encoded.meta, strict=True)
-            fills = [self._pool.submit(buffer.fill, row, *pair) for row, pair in enumerate(pairs)]
-            yield encoded, buffer, fills
+            sides = self._sides_of(encoded)
+            rows = [self._pool.submit(self._fill, buffer, row, encoded, sides[row]) for row in range(len(encoded))]
+            yield _Filling(encoded, buffer, rows)
+
+    def _sides_of(self, encoded: EncodedBatch) -> list[int]:
+        """The longer side to decode each image to; never beyond the canvas."""
+        if self._sides is None or not self._scaled:
+            return [self._canvas_px] * len(encoded)
+        return np.minimum(self._sides(encoded), self._canvas_px).tolist()
+
+    def _fill(self, buffer: CanvasBuffer, row: int, encoded: EncodedBatch, longest_px: int) -> SampleMeta:
+        """Decode one image, or what replaces it, into its row; returns the metadata of the one that is there."""
+        image, meta = encoded.images[row], encoded.meta[row]
+        failed: set[str] = set()
+        while True:
+            try:
+                with self._watch.timing("decode"):
+                    buffer.fill(row, image, meta, longest_px, self._scaled)
+                return meta
+            except SampleError as error:
+                failed.add(meta.key)
+                if self._replace is None:
+                    raise _not_as_packed(meta, error) from None
+                sample = self._replace(int(encoded.slot[row]), frozenset(failed), error)
+                image, meta = sample.image, sample.meta
 
     def _wait_for_buffer(self) -> CanvasBuffer | None:
         """A free buffer of the ring, or None once the decoder closes."""
@@ -136,25 +157,17 @@ class Decoder:
         if self._lent is not None:
             self._free.put(self._lent)
             self._lent = None
-        encoded, buffer, fills = next(self._stage)
-        for meta, done in zip(encoded.meta, fills, strict=True):
-            try:
-                done.result()
-            except SampleError as error:
-                raise IntegrityError(
-                    "an image that was packed does not decode",
-                    where={"source": f"{meta.modality}/{meta.dataset}/{meta.split}", "key": meta.key},
-                    found=error.found,
-                    next_step="mermed-shard verify DATA",
-                ) from None
+        filling = next(self._stage)
+        meta = tuple(row.result() for row in filling.rows)
+        encoded, buffer, count = filling.encoded, filling.buffer, len(filling.encoded)
         self._lent = buffer
-        count = len(encoded)
         return CanvasBatch(
-            pixels=buffer.pixels[:count],
+            # (batch, side, side, 3) -> (batch, 3, side, side), channels still innermost in memory
+            pixels=buffer.pixels[:count].permute(0, 3, 1, 2),
             size_px=buffer.size_px[:count],
             modality=torch.from_numpy(encoded.modality),
             slot=np.asarray(encoded.slot),
-            meta=encoded.meta,
+            meta=meta,
             position=encoded.position,
         )
 
@@ -169,3 +182,12 @@ class Decoder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _not_as_packed(meta: SampleMeta, error: SampleError) -> IntegrityError:
+    return IntegrityError(
+        "an image that was packed does not decode",
+        where={"source": f"{meta.modality}/{meta.dataset}/{meta.split}", "key": meta.key},
+        found=error.found,
+        next_step="mermed-shard verify DATA",
+    )

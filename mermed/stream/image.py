@@ -1,0 +1,143 @@
+"""One image: stored bytes to RGB pixels on a canvas, decoded at the lowest scale that is enough."""
+
+import threading
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+import torch
+from jaxtyping import UInt8
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2 import functional as image_ops
+
+from mermed.contract import SampleMeta
+from mermed.errors import SampleError
+
+JPEG_MAGIC = b"\xff\xd8\xff"
+DCT_FACTORS = (8, 4, 2)
+"""Reductions that a JPEG decoder does while it decodes, faster than decoding whole."""
+
+_SCALED = np.rint(np.arange(2**16) / 257.0).astype(np.uint8)
+_threads = threading.local()
+
+Pixels = UInt8[np.ndarray, "height width 3"]
+
+
+def decode_rgb(image: bytes, meta: SampleMeta | None = None) -> Pixels:
+    """Decode JPEG or PNG bytes to RGB in [0, 255]; grey repeats. Raises SampleError on failure.
+
+    16-bit grey is shown through the window of its `meta`; without one, its 16 bits are scaled to 8.
+    """
+    if image.startswith(JPEG_MAGIC):
+        height, width = _jpeg_size(image)
+        pixels = np.empty((height, width, 3), np.uint8)
+        _decode_jpeg(image, pixels)
+        return pixels
+    return _decode_png(image, meta)
+
+
+def decode_into(
+    canvas: UInt8[np.ndarray, "side side 3"],
+    image: bytes,
+    meta: SampleMeta | None = None,
+    *,
+    longest_px: int,
+    scaled: bool = True,
+) -> tuple[int, int]:
+    """Decode `image` to the top left of `canvas`, its longer side at most `longest_px`; returns (height, width).
+
+    An image is reduced with antialiasing to keep within `longest_px` and never enlarged. With `scaled` a JPEG that must
+    shrink to half or less is decoded at that scale. Pixels of the canvas beyond the image are left as they are. Raises
+    SampleError when the bytes do not decode.
+    """
+    if not image.startswith(JPEG_MAGIC):
+        return _place(canvas, _decode_png(image, meta), longest_px)
+    full = _jpeg_size(image)
+    height, width = fitted(*full, longest_px)
+    factor = next((f for f in DCT_FACTORS if _least(full, f, height, width)), 1) if scaled else 1
+    decoded = (-(-full[0] // factor), -(-full[1] // factor))
+    if decoded == (height, width) and width == canvas.shape[1]:
+        _decode_jpeg(image, canvas[:height], factor)
+        return height, width
+    pixels = _scratch(*decoded)
+    _decode_jpeg(image, pixels, factor)
+    return _place(canvas, pixels, longest_px)
+
+
+def fitted(height: int, width: int, longest_px: int) -> tuple[int, int]:
+    """The size of an image reduced so that its longer side is at most `longest_px`; smaller ones keep theirs."""
+    longest = max(height, width)
+    if longest <= longest_px:
+        return height, width
+    return max(1, round(height * longest_px / longest)), max(1, round(width * longest_px / longest))
+
+
+def _least(full: tuple[int, int], factor: int, height: int, width: int) -> bool:
+    """Whether an image of size `full`, decoded at 1/`factor`, is still as large as (height, width)."""
+    return -(-full[0] // factor) >= height and -(-full[1] // factor) >= width
+
+
+def _place(canvas: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8], longest_px: int) -> tuple[int, int]:
+    height, width = fitted(pixels.shape[0], pixels.shape[1], longest_px)
+    if (height, width) != pixels.shape[:2]:
+        channels_first = torch.from_numpy(pixels).permute(2, 0, 1)
+        pixels = image_ops.resize(channels_first, [height, width], antialias=True).permute(1, 2, 0).numpy()
+    canvas[:height, :width] = pixels
+    return height, width
+
+
+def _jpeg_size(image: bytes) -> tuple[int, int]:
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(image)
+    except ValueError as error:
+        raise _undecodable(error) from None
+    return int(height), int(width)
+
+
+def _decode_jpeg(image: bytes, pixels: npt.NDArray[np.uint8], factor: int = 1) -> None:
+    """Fill `pixels`, contiguous and of the size of the image over `factor`; grey repeats."""
+    height, width = pixels.shape[:2]
+    least = (0, 0) if factor == 1 else (height, width)
+    try:
+        made = simplejpeg.decode_jpeg(image, "RGB", min_height=least[0], min_width=least[1], buffer=pixels)
+    except ValueError as error:
+        raise _undecodable(error) from None
+    if made.shape != pixels.shape:
+        raise SampleError("a JPEG decodes to another size", expected=pixels.shape, found=made.shape)
+
+
+def _scratch(height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Memory of this thread for one image, used again for the next one."""
+    size = height * width * 3
+    held = getattr(_threads, "held", None)
+    if held is None or held.size < size:
+        held = _threads.held = np.empty(size, np.uint8)
+    return held[:size].reshape(height, width, 3)
+
+
+def _decode_png(image: bytes, meta: SampleMeta | None) -> npt.NDArray[np.uint8]:
+    # torch wants memory it may write to; the copy costs a hundredth of the decode
+    encoded = torch.frombuffer(bytearray(image), dtype=torch.uint8)
+    deep = (meta.window, meta.rescale) if meta and meta.window and meta.rescale else None
+    try:
+        pixels = decode_image(encoded, ImageReadMode.GRAY if deep else ImageReadMode.RGB).numpy()
+    except RuntimeError as error:
+        raise _undecodable(error) from None
+    if pixels.dtype == np.uint16:
+        pixels = np.take(_levels_of(*deep) if deep else _SCALED, pixels)
+    height, width = pixels.shape[1:]
+    return np.broadcast_to(pixels.transpose(1, 2, 0), (height, width, 3))
+
+
+@lru_cache(maxsize=256)
+def _levels_of(window: tuple[float, float], rescale: tuple[float, float]) -> npt.NDArray[np.uint8]:
+    """The 8-bit grey of every 16-bit value, through a window (centre, width) in units of the rescaled values."""
+    (centre, width), (slope, intercept) = window, rescale
+    values = np.arange(2**16, dtype=np.float64) * slope + intercept
+    return np.rint(np.clip((values - centre) / width + 0.5, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def _undecodable(error: Exception) -> SampleError:
+    first = str(error).splitlines() or [type(error).__name__]
+    return SampleError("an image does not decode", found=first[0])
