@@ -1,6 +1,6 @@
 """The child process of one peer: one JSON line per command on stdin, one JSON line per answer on stdout.
 
-`python -m peers.child NAME` in the folder `benchmarks`. Commands, each a method of `Commands`: prepare, rate, keys, quit.
+`python -m peers.child NAME` in the folder `benchmarks`. Commands are the methods of `Commands`, and quit.
 What libraries print goes to stderr: stdout belongs to the answers.
 """
 

@@ -1,4 +1,4 @@
-"""What a measurement of a peer returns: images/s, seconds to the first batch, CPU seconds, memory of the process tree."""
+"""What a measurement of a peer returns: images/s, seconds to the first batch, CPU seconds, memory of its processes."""
 
 import os
 import threading
