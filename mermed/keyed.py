@@ -42,9 +42,13 @@ def mix(values: ArrayLike) -> UInt64s:
 
 
 def _scrambled(word: UInt64s) -> UInt64s:
-    word = (word ^ (word >> _U(30))) * _U(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> _U(27))) * _U(0x94D049BB133111EB)
-    return word ^ (word >> _U(31))
+    mixed = word >> _U(30)
+    mixed ^= word
+    mixed *= _U(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> _U(27)
+    mixed *= _U(0x94D049BB133111EB)
+    mixed ^= mixed >> _U(31)
+    return mixed
 
 
 def words(stream: ArrayLike, *counters: ArrayLike) -> UInt64s:

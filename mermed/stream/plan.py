@@ -1,7 +1,8 @@
 """The plan: a pure function from slots to samples, whatever the ranks, threads and batch. Opens no shard."""
 
-from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,12 @@ from mermed.mix_config import MixConfig
 from mermed.stream.quotas import Drawn, dataset_schedule, drawn_rows, modality_schedule
 from mermed.stream.schedule import NEVER
 from mermed.stream.shuffle import shuffled
-from mermed.stream.source import Ledger, Source
+from mermed.stream.source import Ledger, Source, cycle_key
 
 Int64s = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """One sample to read: the `index`-th of `row`, for `slot`; `modality` indexes the plan's modalities.
 
     `block` holds the indexes in `row` of the neighbours that the shuffle keeps together, `index` among them: they are
@@ -43,6 +43,7 @@ class Plan:
 
     def __init__(self, manifest: Manifest, mix: MixConfig, stream: StreamConfig, seed: int) -> None:
         self.modalities = manifest.modalities
+        self._seed = seed
         stages = mix.stages()
         chosen = _chosen(manifest, mix, stream)
         self.drawn_modalities = tuple(chosen)
@@ -72,7 +73,7 @@ class Plan:
     def _shelve(self) -> None:
         """Lay the shards of all sources end to end, so that a batch over many sources is found in one search."""
         flat = [source for sources in self.sources for source in sources]
-        self._flat = flat
+        self._names = [source.name for source in flat]
         self._places = {
             source.name: (modality, dataset)
             for modality, sources in enumerate(self.sources)
@@ -107,7 +108,7 @@ class Plan:
     def _locate(self, source: Int64s, draws: Int64s) -> Int64s:
         """The sample in its source that each draw gives; every cycle of draws holds each sample once."""
         cycle, place = np.divmod(draws, self._samples[source])
-        keys = [self._flat[s].key(c) for s, c in zip(source.tolist(), cycle.tolist(), strict=True)]
+        keys = list(map(cycle_key, repeat(self._seed), map(self._names.__getitem__, source.tolist()), cycle.tolist()))
         return shuffled(
             place,
             self._samples[source],
@@ -130,11 +131,9 @@ class Plan:
             np.maximum(first, start) - start,
             np.minimum(first + block, self._ends[number] - base) - start,
         )
-        rows = self._rows
-        return [
-            Reference(slot, modality, rows[row], sample, range(low, high))
-            for slot, modality, row, sample, low, high in zip(*(c.tolist() for c in columns), strict=True)
-        ]
+        slot, modality, row, sample, low, high = (column.tolist() for column in columns)
+        rows = map(self._rows.__getitem__, row)
+        return list(map(Reference._make, zip(slot, modality, rows, sample, map(range, low, high), strict=True)))
 
     def next_slot(self, row: ShardRow, block: range, slot: int) -> int:
         """The first slot at or after `slot` that draws one of the samples `block` of `row`; NEVER when none will.

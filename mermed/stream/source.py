@@ -16,6 +16,12 @@ from mermed.stream.shuffle import unshuffled
 Int64s = NDArray[np.int64]
 
 
+@lru_cache(1 << 14)
+def cycle_key(seed: int, source: str, cycle: int) -> int:
+    """The key of the order of one cycle of the source of that name."""
+    return keyed.key("order", keyed.ORDER_VERSION, seed, source, cycle)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """What one source has given after some slots: draws, whole cycles over its samples, distinct samples, repeats."""
@@ -47,11 +53,6 @@ class Source:
         self.bytes = sum(row.bytes for row in rows)
         self.block, self.window = _sizes(stream, self.bytes / self.samples)
         self._seed = seed
-        self.key = lru_cache(1024)(self._key)
-
-    def _key(self, cycle: int) -> int:
-        """The key of the order of one cycle."""
-        return keyed.key("order", keyed.ORDER_VERSION, self._seed, self.name, cycle)
 
     def next_draw(self, samples: Int64s, draw: int) -> int:
         """The first draw at or after `draw` that gives one of `samples`: where a block comes back, in closed form."""
@@ -63,7 +64,9 @@ class Source:
         return (cycle + 1) * self.samples + int(self._places(samples, cycle + 1).min())
 
     def _places(self, samples: Int64s, cycle: int) -> Int64s:
-        return unshuffled(samples, self.samples, self.key(cycle), block=self.block, window=self.window)
+        return unshuffled(
+            samples, self.samples, cycle_key(self._seed, self.name, cycle), block=self.block, window=self.window
+        )
 
     def spare(self, sample: int, slot: int, attempt: int) -> int:
         """The sample that stands in for `sample` at `slot`: the `attempt`-th (from 0) of all others in a keyed order.
