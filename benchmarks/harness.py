@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import random
 import re
 import statistics
 import subprocess
@@ -66,7 +67,10 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The result of one benchmark; `missing` gives a reason for every contestant that could not take part."""
+    """The result of one benchmark; `missing` gives a reason for every contestant that could not take part.
+
+    `columns` holds what else was measured of contestants: the heading with its unit, then contestant and value.
+    """
 
     bench: str
     unit: str
@@ -75,19 +79,26 @@ class Report:
     settings: Mapping[str, Any]
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    columns: Mapping[str, Mapping[str, float | str]] = field(default_factory=dict)
 
 
-def compare(contestants: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1) -> dict[str, Figure]:
+def compare(
+    contestants: Mapping[str, Callable[[], float]], rounds: int, warm_up: int = 1, order: random.Random | None = None
+) -> dict[str, Figure]:
     """Measure all contestants in turn, round after round (A B C A B C), so that drift hits all alike.
 
-    Each callable does its work once and returns the number it measured. Warm-up rounds are thrown away.
+    Each callable does its work once and returns the number it measured. Warm-up rounds are thrown away. With `order`
+    each round goes through the contestants in another order, so that none always runs behind the same one.
     """
     if rounds < MIN_ROUNDS:
         raise ValueError(f"a figure needs at least {MIN_ROUNDS} rounds, not {rounds}")
     values: dict[str, list[float]] = {name: [] for name in contestants}
+    names = list(contestants)
     for turn in range(-warm_up, rounds):
-        for name, measure in contestants.items():
-            value = measure()
+        if order is not None:
+            order.shuffle(names)
+        for name in names:
+            value = contestants[name]()
             if turn >= 0:
                 values[name].append(value)
     return {name: _figure(measured) for name, measured in values.items()}
@@ -191,7 +202,7 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def main(run: Callable[[Options], Report]) -> None:
+def main(run: Callable[[Options], Report], full_rounds: int = 15) -> None:
     """Read the options, run the benchmark, print the table and then the JSON line; write a record when asked to."""
     parser = argparse.ArgumentParser(description=run.__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes: under 60 s on two cores")
@@ -199,7 +210,7 @@ def main(run: Callable[[Options], Report]) -> None:
     parser.add_argument("--record", action="store_true", help="write benchmarks/records/<...>/")
     given = parser.parse_args()
     options = Options(
-        quick=given.quick, rounds=given.rounds or (MIN_ROUNDS if given.quick else 15), record=given.record
+        quick=given.quick, rounds=given.rounds or (MIN_ROUNDS if given.quick else full_rounds), record=given.record
     )
     around = environment()
     report = run(options)
@@ -223,15 +234,17 @@ def _line(report: Report, around: Mapping[str, Any], options: Options) -> dict[s
         "ratio": {name: round(ratio.value, 4) for name, ratio in report.ratios.items()},
         "bar": {name: ratio.bar for name, ratio in report.ratios.items() if ratio.bar is not None},
         "missing": dict(report.missing),
+        **({"columns": {name: dict(values) for name, values in report.columns.items()}} if report.columns else {}),
     }
 
 
 def _show(console: Console, report: Report, around: Mapping[str, Any]) -> None:
     table = Table(title=f"{report.bench} ({report.unit})", title_justify="left")
-    for heading, justify in (("contestant", "left"), ("median", "right"), ("quartiles", "right")):
-        table.add_column(heading, justify=justify)  # type: ignore[arg-type]
+    table.add_column("contestant")
+    for heading in ("median", "quartiles", *report.columns):
+        table.add_column(heading, justify="right")
     for name, figure in report.figures.items():
-        table.add_row(name, f"{figure.median:.4g}", f"{figure.low:.4g} to {figure.high:.4g}")
+        table.add_row(name, f"{figure.median:.4g}", f"{figure.low:.4g} to {figure.high:.4g}", *_cells(report, name))
     for name, reason in report.missing.items():
         table.add_row(name, "missing", reason)
     console.print(table)
@@ -241,6 +254,12 @@ def _show(console: Console, report: Report, around: Mapping[str, Any]) -> None:
         console.print(note, highlight=False)
     versions = ", ".join(f"{name} {version}" for name, version in around["versions"].items())
     console.print(f"{around['hardware']}, {around['cores']} cores, {versions}", highlight=False)
+
+
+def _cells(report: Report, name: str) -> list[str]:
+    """What the further columns say of one contestant; empty where it was not measured."""
+    values = [column.get(name, "") for column in report.columns.values()]
+    return [value if isinstance(value, str) else f"{value:.3g}" for value in values]
 
 
 def _ratio_text(name: str, ratio: Ratio) -> str:
@@ -268,6 +287,10 @@ def write_record(report: Report, around: Mapping[str, Any], options: Options) ->
     return folder
 
 
+def _table_row(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
 def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
@@ -279,10 +302,16 @@ def _record_text(report: Report, around: Mapping[str, Any], options: Options) ->
         "",
         f"`{command}`, {options.rounds} interleaved rounds, unit: {report.unit}.",
         "",
-        "| contestant | median | quartiles |",
-        "|---|--:|--:|",
-        *(f"| {name} | {f.median:.4g} | {f.low:.4g} to {f.high:.4g} |" for name, f in report.figures.items()),
-        *(f"| {name} | missing | {reason} |" for name, reason in report.missing.items()),
+        _table_row("contestant", "median", "quartiles", *report.columns),
+        "|---|--:|--:|" + "--:|" * len(report.columns),
+        *(
+            _table_row(name, f"{f.median:.4g}", f"{f.low:.4g} to {f.high:.4g}", *_cells(report, name))
+            for name, f in report.figures.items()
+        ),
+        *(
+            _table_row(name, "missing", reason, *([""] * len(report.columns)))
+            for name, reason in report.missing.items()
+        ),
         "",
         *(f"- {_ratio_text(name, ratio)}" for name, ratio in report.ratios.items()),
         *(f"- {note}" for note in report.notes),
