@@ -29,7 +29,7 @@ class Reference(NamedTuple):
     slot: int
     modality: int
     row: ShardRow
-    index: int
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]  # hides tuple.index, of no use here
     block: range
 
 
