@@ -1,1 +1,133 @@
-REQUIREMENTS = ("megatron-energon==7.4.1",)
+"""Megatron-Energon: plain tars with its own index, its savable loader with worker processes, blending by chance."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from megatron.energon import (
+    Cooker,
+    DefaultTaskEncoder,
+    SavableDataLoader,
+    WorkerConfig,
+    edataclass,
+    get_savable_loader,
+    get_train_dataset,
+    stateless,
+)
+from megatron.energon.flavors.base_dataset import Sample
+from megatron.energon.flavors.webdataset.prepare import WebdatasetPreparator
+
+from peers import energon_state, webdataset
+from peers.decoding import decode
+
+TITLE = "Megatron-Energon"
+REQUIREMENTS = ("megatron-energon==7.4.1", "webdataset==1.0.2")
+SUPPORTS = frozenset({"processes", "ranks", "state", "mix", "endless"})
+BUFFER_SAMPLES, SEQUENCE_SAMPLES = 100, 100
+BLEND = "blend.yaml"
+
+
+def prepare(images: Path, out: Path) -> None:
+    """The tars of webdataset, indexed by Energon: as one dataset, as one per modality, and as a blend of these."""
+    webdataset.prepare(images, out)
+    folders = sorted(path for path in out.iterdir() if path.is_dir())
+    for folder in [*folders, out]:
+        index_tars(folder)
+    blend = {"blend": [{"weight": 1, "path": f"./{folder.name}"} for folder in folders]}
+    described = {"__module__": "megatron.energon", "__class__": "MetadatasetV2", "splits": {"train": blend}}
+    (out / BLEND).write_text(json.dumps(described), "utf-8")
+
+
+def index_tars(folder: Path) -> None:
+    """What `energon prepare` does, without its questions."""
+    tars = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.tar"))
+    WebdatasetPreparator.prepare_dataset(folder, tars, split_parts_ratio=[("train", 1.0)], shuffle_seed=None, workers=2)
+    described = {"__module__": "megatron.energon", "__class__": "CrudeWebdataset"}
+    (folder / ".nv-meta" / "dataset.yaml").write_text(json.dumps(described), "utf-8")
+
+
+@edataclass
+class Picture(Sample):
+    """One decoded image."""
+
+    pixels: np.ndarray
+
+
+@edataclass
+class Pictures:
+    """A batch of them."""
+
+    pixels: torch.Tensor
+    keys: list[str]
+
+
+class Encoder(DefaultTaskEncoder):
+    """Its task encoder, with the decoding that every contestant does; an image that does not decode is skipped."""
+
+    decoder = None
+
+    def __init__(self, side_px: int) -> None:
+        super().__init__()
+        self._side_px = side_px
+        self.cookers = [Cooker(self.cook)]
+
+    @stateless
+    def cook(self, sample: dict[str, Any]) -> Picture:
+        return Picture(
+            __key__=sample["__key__"],
+            __restore_key__=sample["__restore_key__"],
+            pixels=decode(sample["jpg"], self._side_px),
+        )
+
+    @stateless
+    def batch(self, samples: list[Picture]) -> Pictures:
+        pixels = np.stack([sample.pixels for sample in samples])
+        return Pictures(pixels=torch.from_numpy(pixels), keys=[Path(sample.__key__).name for sample in samples])
+
+
+class EnergonSource:
+    """A savable loader as a Source."""
+
+    def __init__(self, loader: SavableDataLoader, state: Any) -> None:
+        self._loader: Any = loader
+        if state is not None:
+            loader.restore_state_rank(energon_state.from_json(state))
+
+    def __iter__(self) -> Iterator[tuple[Any, list[str]]]:
+        for batch in self._loader:
+            yield batch.pixels, batch.keys
+
+    def state(self) -> Any:
+        return energon_state.to_json(self._loader.save_state_rank())
+
+    def close(self) -> None:
+        """Workers stop with their loader: it has no public way to be told."""
+        self._loader = None
+
+
+def open(
+    out: Path,
+    *,
+    batch: int,
+    workers: int,
+    seed: int,
+    side_px: int,
+    rank: int = 0,
+    num_ranks: int = 1,
+    state: Any = None,
+    shuffle: bool = True,
+    mix: bool = False,
+) -> EnergonSource:
+    """Endless batches; mixed, every sample's dataset is drawn by chance with equal weights."""
+    dataset = get_train_dataset(
+        out / BLEND if mix else out,
+        worker_config=WorkerConfig(rank=rank, world_size=num_ranks, num_workers=workers, seed_offset=seed),
+        batch_size=batch,
+        shuffle_buffer_size=BUFFER_SAMPLES if shuffle else None,
+        max_samples_per_sequence=SEQUENCE_SAMPLES,
+        task_encoder=Encoder(side_px),
+    )
+    return EnergonSource(get_savable_loader(dataset), state)
