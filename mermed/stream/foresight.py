@@ -1,0 +1,196 @@
+"""Foresight: a plan walked ahead of its reader, so that a cache fetches what comes next and drops what comes last."""
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Protocol, runtime_checkable
+
+from mermed.contract import ShardRow
+from mermed.errors import MermedError
+from mermed.stream.cache import Cache
+from mermed.stream.eviction import Entry
+from mermed.stream.loader import Order, Share
+from mermed.stream.piece import Piece, Pieces, named_piece
+from mermed.stream.plan import Reference
+from mermed.stream.schedule import NEVER
+
+AHEAD_BYTES = 4 * 2**30
+FETCH_THREADS = 16
+_LOOKUP_THREADS = 8
+_POLL_S = 0.02
+_ADOPT_PAUSE_S = 0.001
+_FIRST_PACE_S = 0.001
+
+
+@runtime_checkable
+class Returning(Protocol):
+    """An order that knows when a sample comes again; one that does not, such as manifest order, reads each once."""
+
+    def next_slot(self, row: ShardRow, block: range, slot: int) -> int:
+        """The first slot at or after `slot` that draws one of the samples `block` of `row`."""
+        ...
+
+
+class Foresight:
+    """Walks the `shares` this rank will read, ahead of `passed`, and has the cache fetch their pieces in that order.
+
+    It runs ahead by `ahead_bytes` of pieces, half of the cache at most. A piece the walk has met is needed until its
+    last slot met is passed, then at the slot of its next draw, which the order gives in closed form; so are pieces of
+    `rows` that an earlier run left. Slots become moments by the pace of the reader so far, so that jobs that share the
+    cache can be told of them. What fails here fails again, and is dealt with, when it is read. Close it to stop its
+    threads.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        shares: Iterable[Share],
+        pieces: Pieces,
+        cache: Cache,
+        *,
+        rows: Iterable[ShardRow] = (),
+        threads: int = FETCH_THREADS,
+        ahead_bytes: int = AHEAD_BYTES,
+    ) -> None:
+        self._order = order
+        self._shares = shares
+        self._pieces = pieces
+        self._cache = cache
+        self._ahead_bytes = min(ahead_bytes, cache.capacity_bytes // 2)
+        self._met: dict[str, tuple[Piece, int]] = {}
+        self._met_bytes = 0
+        self._known: dict[str, tuple[Piece, int]] = {}
+        self._known_lock = threading.Lock()
+        self._margin = 0
+        self._first = self._position = 0
+        self._began = time.monotonic()
+        self._stopping = threading.Event()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="mermed-fetch")
+        self._lookups = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="mermed-lookup")
+        self._threads = [threading.Thread(target=self._walk, name="mermed-foresight", daemon=True)]
+        if isinstance(order, Returning):
+            self._threads.append(
+                threading.Thread(target=self._adopt, args=(order, rows), name="mermed-adopt", daemon=True)
+            )
+        cache.foreseen = self.foreseen
+        for thread in self._threads:
+            thread.start()
+
+    def passed(self, slot: int) -> None:
+        """Tell that the sample of `slot` is being read; threads may be a batch out of order."""
+        if slot > self._position:
+            self._position = slot
+
+    def foreseen(self, entries: Sequence[Entry]) -> list[float | None]:
+        """When each file of the cache is needed next by this plan, in seconds since 1970; None where it is not met."""
+        names = [entry.name.partition(".")[0] for entry in entries]
+        with self._known_lock:
+            for name in self._known.keys() - set(names) - self._met.keys():
+                del self._known[name]
+            stale = {
+                name: piece
+                for name, (piece, slot) in self._known.items()
+                if slot < self._position and name not in self._met
+            }
+        returns = {name: (piece, self._next_slot(piece)) for name, piece in stale.items()}
+        with self._known_lock:
+            self._known.update(returns)
+            return [self._moment(self._known[name][1]) if name in self._known else None for name in names]
+
+    def close(self) -> None:
+        """Stop fetching and wait for the threads; close the cache first, which wakes them. Safe to call twice."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+        self._lookups.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
+
+    def _walk(self) -> None:
+        for share in self._shares:
+            if not self._margin:
+                self._first = self._position = share.slots.start
+            self._margin = max(self._margin, len(share.slots))
+            for piece, slot in self._pieces_of(self._order.batch(share.slots)):
+                self._meet(piece, slot)
+            self._forget_passed()
+            while self._met_bytes > self._ahead_bytes and not self._stopping.wait(_POLL_S):
+                self._forget_passed()
+            if self._stopping.is_set():
+                return
+
+    def _pieces_of(self, references: Sequence[Reference]) -> list[tuple[Piece, int]]:
+        """The pieces of a share with a slot each: the first one, then the last one where that is another."""
+        firsts: dict[tuple[str, int], Reference] = {}
+        lasts: dict[tuple[str, int], Reference] = {}
+        for reference in references:
+            firsts.setdefault((reference.row.name, reference.block.start), reference)
+            lasts[reference.row.name, reference.block.start] = reference
+        pieces = list(self._lookups.map(self._piece, firsts.values()))
+        met = [(piece, reference.slot) for piece, reference in zip(pieces, firsts.values(), strict=True)]
+        met += [(piece, lasts[key].slot) for piece, key in zip(pieces, firsts, strict=True)]
+        return [(piece, slot) for piece, slot in met if piece is not None]
+
+    def _piece(self, reference: Reference) -> Piece | None:
+        with suppress(MermedError):
+            return None if self._stopping.is_set() else self._pieces.of(reference)
+        return None
+
+    def _meet(self, piece: Piece, slot: int) -> None:
+        """A piece is needed at `slot`: fetch it, unless the walk has met it lately."""
+        name = piece.name
+        with self._known_lock:
+            is_new = name not in self._met
+            self._met.pop(name, None)
+            self._met[name] = piece, slot
+            if is_new:
+                self._known[name] = piece, slot
+        if is_new:
+            self._met_bytes += piece.size
+            self._pool.submit(self._fetch, piece, slot)
+
+    def _fetch(self, piece: Piece, slot: int) -> None:
+        with suppress(MermedError):
+            if not self._stopping.is_set():
+                self._cache.fetch(piece, self._moment(slot))
+
+    def _forget_passed(self) -> None:
+        """Take leave of the pieces whose last slot met has been read, and say when they come back."""
+        while self._met:
+            name, (piece, last) = next(iter(self._met.items()))
+            if last >= self._position - self._margin:
+                return
+            slot = self._next_slot(piece)
+            with self._known_lock:
+                del self._met[name]
+                self._known[name] = piece, slot
+            self._met_bytes -= piece.size
+            self._cache.stamp(piece, self._moment(slot))
+
+    def _adopt(self, order: Returning, rows: Iterable[ShardRow]) -> None:
+        """Learn when the pieces that earlier runs left are needed, one after the other beside the walk."""
+        by_sha256 = {row.sha256: row for row in rows}
+        for entry in self._cache.entries():
+            piece = named_piece(entry.name, by_sha256) if entry.kind == "piece" else None
+            if self._stopping.wait(_ADOPT_PAUSE_S):
+                return
+            if piece is None or piece.name in self._known:
+                continue
+            slot = order.next_slot(piece.row, piece.block, self._position)
+            if slot != NEVER and self._pieces.holds(piece, self._order.batch(range(slot, slot + 1))[0]):
+                with self._known_lock:
+                    self._known.setdefault(piece.name, (piece, slot))
+
+    def _next_slot(self, piece: Piece) -> int:
+        if isinstance(self._order, Returning):
+            return self._order.next_slot(piece.row, piece.block, self._position)
+        return NEVER
+
+    def _moment(self, slot: int) -> float:
+        """When `slot` is read, in seconds since 1970, if the reader keeps its pace; infinite for NEVER."""
+        if slot == NEVER:
+            return float("inf")
+        position, passed = self._position, self._position - self._first
+        pace_s = (time.monotonic() - self._began) / passed if passed > self._margin else _FIRST_PACE_S
+        return time.time() + max(0, slot - position) * pace_s
