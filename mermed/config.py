@@ -52,11 +52,22 @@ class StreamConfig:
     """What is fetched and kept as one: a block of neighbouring samples, or a whole shard."""
     patience_s: float = 1800.0
     """Seconds to wait for a store that does not answer before the run stops."""
+    store_client: Literal["auto", "fsspec", "obstore"] = "auto"
+    """What reads object stores; auto is obstore where it is installed and finds the credentials, else fsspec."""
 
 
 MACHINE_SETTINGS = frozenset(
     f"stream.{name}"
-    for name in ("num_threads", "batches_ahead", "io_threads", "cache_dir", "cache_gib", "cache_unit", "patience_s")
+    for name in (
+        "num_threads",
+        "batches_ahead",
+        "io_threads",
+        "cache_dir",
+        "cache_gib",
+        "cache_unit",
+        "patience_s",
+        "store_client",
+    )
 )
 """Settings that change no result, only where and how fast it is computed: a run may go on with others."""
 

@@ -2,11 +2,13 @@
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from mermed.address import check_file_name, parse_address
 from mermed.contract import MANIFEST_NAME, Manifest
-from mermed.errors import ConfigError, IntegrityError
+from mermed.errors import IntegrityError
 from mermed.stream.watch import Watch
 
 CHUNK_BYTES = 2**20
@@ -36,6 +38,10 @@ class Store(Protocol):
 
     def size(self, name: str) -> int:
         """Length of the file in bytes."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is open; reads that wait raise EnvironmentError_. Safe to call twice."""
         ...
 
 
@@ -78,7 +84,11 @@ class LocalStore:
         finally:
             os.close(descriptor)
 
+    def close(self) -> None:
+        """Nothing stays open between reads."""
+
     def _open(self, name: str) -> int:
+        check_file_name(name)
         try:
             return os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -101,19 +111,21 @@ def too_short(name: str, expected: int, found: int) -> IntegrityError:
     )
 
 
-def open_store(location: str | Path, *, watch: Watch | None = None, patience_s: float = 0.0) -> Store:
-    """The store at `location`, a local folder; raises ConfigError for anything else.
+def open_store(
+    location: str | Path, *, watch: Watch | None = None, patience_s: float = 0.0, client: str = "auto"
+) -> Store:
+    """The store at `location`, a local folder or a URL of READ_SCHEMES.
 
     `watch` is told what is waited for and what went wrong; a store that does not answer is tried for `patience_s`.
+    `client` is auto, fsspec or obstore. Raises ConfigError for other places, EnvironmentError_ for a missing extra.
     """
-    if "://" in str(location):
-        raise ConfigError(
-            "remote collections are not supported yet",
-            expected="a local folder",
-            found=str(location).split("://")[0] + "://",
-            next_step="copy the collection to a local disk",
-        )
-    return LocalStore(Path(location))
+    address = parse_address(location)
+    if address.is_local:
+        return LocalStore(address.path)
+    from mermed.stream.remote.opening import open_transport
+    from mermed.stream.remote.store import RemoteStore
+
+    return RemoteStore(address, partial(open_transport, address, client), watch or Watch(), patience_s)
 
 
 def read_manifest(store: Store) -> Manifest:

@@ -15,7 +15,7 @@ from mermed import tar
 from mermed.batch import Position
 from mermed.config import MixConfig, StreamConfig
 from mermed.contract import load_manifest
-from mermed.errors import ConfigError, ContractError, IntegrityError, SampleError
+from mermed.errors import ContractError, IntegrityError, SampleError
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.decode import Decoder
 from mermed.stream.image import decode_rgb, fitted
@@ -23,7 +23,7 @@ from mermed.stream.loader import Loader, rank_shares
 from mermed.stream.plan import Plan
 from mermed.stream.reader import SampleReader
 from mermed.stream.scan import canvases_in_order
-from mermed.stream.store import LocalStore, open_store
+from mermed.stream.store import LocalStore
 from mermed.world import World
 
 CANVAS_PX = 96
@@ -279,8 +279,3 @@ def test_fitting_keeps_the_aspect_and_never_enlarges():
     assert fitted(200, 100, 50) == (50, 25)
     assert fitted(20, 10, 50) == (20, 10)
     assert fitted(1000, 3, 50) == (50, 1)
-
-
-def test_a_remote_collection_is_refused_in_words():
-    with pytest.raises(ConfigError, match="remote collections"):
-        open_store("s3://bucket/data")
