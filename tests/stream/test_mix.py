@@ -1,5 +1,7 @@
 """The mixture: exact shares at every place, for every run of slots, monotone and fair with the extra slots."""
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -63,6 +65,59 @@ def test_one_slot_alone_is_the_slot_of_the_batch():
     source, draw = mixture.locate(np.arange(1000, 1100))
     for offset in (0, 13, 99):
         assert [int(part[0]) for part in mixture.locate(np.array([1000 + offset]))] == [source[offset], draw[offset]]
+
+
+def test_the_slot_of_a_draw_is_the_inverse_of_the_draw_of_a_slot():
+    mixture = Mixture((13, 1, 5, 2))
+    slots = np.arange(10**9, 10**9 + 200)
+    source, draw = mixture.locate(slots)
+    for number in range(4):
+        assert mixture.slots_of(number, draw[source == number]).tolist() == slots[source == number].tolist()
+
+
+def test_the_extra_slots_go_to_every_source_equally_often():
+    counts = np.array([_counts(Mixture((1,) * 7), start, start + 128) for start in range(0, 7000 * 128, 128)])
+    extras = (counts - 128 // 7).sum(axis=0)
+    assert counts.min() == 128 // 7
+    assert extras.tolist() == [2000] * 7
+
+
+@settings(max_examples=5, deadline=None)
+@given(quota=st.lists(st.integers(1, 9000), min_size=2, max_size=7).map(tuple))
+def test_running_counts_never_go_backwards_and_stay_within_one_image_over_a_million_slots(quota):
+    mixture = Mixture(quota)
+    source, draw = mixture.locate(np.arange(1_000_000))
+    for number, images in enumerate(quota):
+        slots = np.flatnonzero(source == number)
+        assert draw[slots].tolist() == list(range(len(slots)))
+        exact = slots * images / sum(quota)
+        assert np.abs(draw[slots] - exact).max() <= 1
+        assert np.abs(draw[slots] + 1 - (slots + 1) * images / sum(quota)).max() < 1
+
+
+@pytest.mark.parametrize("quota", [(65_535, 1), (1, 65_535), (32_768, 32_768 - 17, 9, 8), (1,) * 7 + (65_529,)])
+def test_the_longest_cycles_keep_the_bounds(quota):
+    cycle = Mixture(quota).cycle
+    counts = np.cumsum(cycle[:, None] == np.arange(len(quota)), axis=0)
+    off = counts - np.arange(1, len(cycle) + 1)[:, None] * np.array(quota) / len(cycle)
+    assert np.abs(off).max() < 1
+    assert counts[-1].tolist() == list(quota)
+
+
+def test_the_cycles_of_mixtures_never_change_between_versions():
+    for quota, digest in GOLDEN_CYCLES.items():
+        assert hashlib.sha256(Mixture(quota).cycle.astype("<i8").tobytes()).hexdigest()[:16] == digest
+
+
+GOLDEN_CYCLES = {
+    (1,): "af5570f5a1810b7a",
+    (1, 1): "9d34149fbd1fe777",
+    (5, 3, 2, 1, 1, 1, 1): "4977887ffb5e8885",
+    (1, 1000): "c930049ba6d6a23e",
+    (400, 1, 1, 7): "13fb01d334300fc3",
+    (13, 1, 1, 1, 1, 1, 1, 1, 1): "4bb7774f3e67aadf",
+    (2, 3, 5, 7, 11, 13): "661e4a9146485eff",
+}
 
 
 @pytest.mark.parametrize("quota", [(), (0, 1), (-1,), (1 << 16, 1)])
