@@ -39,6 +39,7 @@ class Origin:
                 )
 
 
+_SHUFFLE = ("splits", "block_samples", "window_blocks", "block_mib", "window_mib")
 _NOUNS = {
     "manifest": "another collection, or one that has changed",
     "seed": "another seed",
@@ -50,7 +51,7 @@ _NOUNS = {
 
 def origin_of(manifest_digest: str, mix: MixConfig, stream: StreamConfig, seed: int) -> Origin:
     """The origin of the plan of (manifest, mix, stream, seed)."""
-    shuffle = {"splits": stream.splits, "block": stream.block_samples, "window": stream.window_blocks}
+    shuffle = {name: getattr(stream, name) for name in _SHUFFLE}
     return Origin(
         manifest=manifest_digest,
         seed=seed,
