@@ -20,8 +20,8 @@ from mermed.stream.watch import Watch
 
 _POLL_S = 0.05
 
-UsefulSides = Callable[[EncodedBatch], Int64[np.ndarray, " batch"]]
-"""For each image, the longer side in pixels beyond which no view of it gains detail."""
+Enough = Callable[[EncodedBatch], Int64[np.ndarray, " batch"]]
+"""For each image, the longer side in pixels that is enough: beyond it no view gains detail."""
 Replace = Callable[[int, frozenset[str], SampleError], EncodedSample]
 """Another sample for a slot, none of whose keys is in the set, in place of one that failed with the error."""
 
@@ -45,12 +45,12 @@ class CanvasBuffer:
         size_px = torch.zeros((batch, 2), dtype=torch.int32, pin_memory=pin)
         return cls(pixels, size_px, [(0, 0)] * batch)
 
-    def fill(self, row: int, image: bytes, meta: SampleMeta | None, longest_px: int, scaled: bool) -> None:
+    def fill(self, row: int, image: bytes, meta: SampleMeta | None = None, enough_px: int | None = None) -> None:
         """Decode `image` into canvas `row`: pixels at the top left, zeros elsewhere."""
         canvas = self.pixels[row].numpy()
         former_height, former_width = self.filled[row]
         self.filled[row] = canvas.shape[:2]
-        height, width = decode_into(canvas, image, meta, longest_px=longest_px, scaled=scaled)
+        height, width = decode_into(canvas, image, meta, enough_px=enough_px)
         if former_height > height:
             canvas[height:former_height, :former_width] = 0
         if former_width > width:
@@ -71,10 +71,10 @@ class _Filling:
 class Decoder:
     """Yields the CanvasBatch of each EncodedBatch, decoded `ahead` batches before they are asked for.
 
-    A batch's buffers are used again once the next batch is asked for. `sides` tells how large an image needs to be (by
-    default as large as the canvas). An image that does not decode is exchanged for what `replace` gives; without
-    `replace` it raises IntegrityError naming its key: every image was decoded when it was packed, so its bytes are not
-    what was packed.
+    A batch's buffers are used again once the next batch is asked for. `enough` tells how large an image need be, so
+    that a larger JPEG is decoded at a lower scale; without it every image is decoded whole. An image that does not
+    decode is exchanged for what `replace` gives; without `replace` it raises IntegrityError naming its key: every image
+    was decoded when it was packed, so its bytes are not what was packed.
     """
 
     def __init__(
@@ -86,15 +86,12 @@ class Decoder:
         num_threads: int,
         ahead: int = 2,
         pin: bool = False,
-        scaled: bool = True,
-        sides: UsefulSides | None = None,
+        enough: Enough | None = None,
         replace: Replace | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._encoded = encoded
-        self._canvas_px = canvas_px
-        self._scaled = scaled
-        self._sides = sides
+        self._enough = enough
         self._replace = replace
         self._watch = watch or Watch()
         self._free: queue.SimpleQueue[CanvasBuffer] = queue.SimpleQueue()
@@ -115,24 +112,18 @@ class Decoder:
             buffer = self._wait_for_buffer()
             if buffer is None:
                 return
-            sides = self._sides_of(encoded)
-            rows = [self._pool.submit(self._fill, buffer, row, encoded, sides[row]) for row in range(len(encoded))]
+            enough = [None] * len(encoded) if self._enough is None else self._enough(encoded).tolist()
+            rows = [self._pool.submit(self._fill, buffer, row, encoded, enough[row]) for row in range(len(encoded))]
             yield _Filling(encoded, buffer, rows)
 
-    def _sides_of(self, encoded: EncodedBatch) -> list[int]:
-        """The longer side to decode each image to; never beyond the canvas."""
-        if self._sides is None or not self._scaled:
-            return [self._canvas_px] * len(encoded)
-        return np.minimum(self._sides(encoded), self._canvas_px).tolist()
-
-    def _fill(self, buffer: CanvasBuffer, row: int, encoded: EncodedBatch, longest_px: int) -> SampleMeta:
+    def _fill(self, buffer: CanvasBuffer, row: int, encoded: EncodedBatch, enough_px: int | None) -> SampleMeta:
         """Decode one image, or what replaces it, into its row; returns the metadata of the one that is there."""
         image, meta = encoded.images[row], encoded.meta[row]
         failed: set[str] = set()
         while True:
             try:
                 with self._watch.timing("decode"):
-                    buffer.fill(row, image, meta, longest_px, self._scaled)
+                    buffer.fill(row, image, meta, enough_px)
                 return meta
             except SampleError as error:
                 failed.add(meta.key)

@@ -15,6 +15,7 @@ from mermed.contract import SampleMeta
 from mermed.errors import SampleError
 
 JPEG_MAGIC = b"\xff\xd8\xff"
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 DCT_FACTORS = (8, 4, 2)
 """Reductions that a JPEG decoder does while it decodes, faster than decoding whole."""
 
@@ -42,27 +43,26 @@ def decode_into(
     image: bytes,
     meta: SampleMeta | None = None,
     *,
-    longest_px: int,
-    scaled: bool = True,
+    enough_px: int | None = None,
 ) -> tuple[int, int]:
-    """Decode `image` to the top left of `canvas`, its longer side at most `longest_px`; returns (height, width).
+    """Decode `image` to the top left of `canvas`; returns its (height, width) there.
 
-    An image is reduced with antialiasing to keep within `longest_px` and never enlarged. With `scaled` a JPEG that must
-    shrink to half or less is decoded at that scale. Pixels of the canvas beyond the image are left as they are. Raises
-    SampleError when the bytes do not decode.
+    An image larger than the canvas is reduced with antialiasing, a smaller one is never enlarged. Where `enough_px`
+    says which longer side is enough, a JPEG is decoded at a half, a quarter or an eighth as long as that much is left.
+    Pixels of the canvas beyond the image stay as they are. Raises SampleError when the bytes do not decode.
     """
+    side_px = canvas.shape[0]
     if not image.startswith(JPEG_MAGIC):
-        return _place(canvas, _decode_png(image, meta), longest_px)
+        return _place(canvas, _decode_png(image, meta))
     full = _jpeg_size(image)
-    height, width = fitted(*full, longest_px)
-    factor = next((f for f in DCT_FACTORS if _least(full, f, height, width)), 1) if scaled else 1
-    decoded = (-(-full[0] // factor), -(-full[1] // factor))
-    if decoded == (height, width) and width == canvas.shape[1]:
+    factor = _dct_factor(max(full), min(enough_px, side_px)) if enough_px else 1
+    height, width = (-(-length // factor) for length in full)
+    if width == side_px and height <= side_px:
         _decode_jpeg(image, canvas[:height], factor)
         return height, width
-    pixels = _scratch(*decoded)
+    pixels = _scratch(height, width)
     _decode_jpeg(image, pixels, factor)
-    return _place(canvas, pixels, longest_px)
+    return _place(canvas, pixels)
 
 
 def fitted(height: int, width: int, longest_px: int) -> tuple[int, int]:
@@ -73,13 +73,13 @@ def fitted(height: int, width: int, longest_px: int) -> tuple[int, int]:
     return max(1, round(height * longest_px / longest)), max(1, round(width * longest_px / longest))
 
 
-def _least(full: tuple[int, int], factor: int, height: int, width: int) -> bool:
-    """Whether an image of size `full`, decoded at 1/`factor`, is still as large as (height, width)."""
-    return -(-full[0] // factor) >= height and -(-full[1] // factor) >= width
+def _dct_factor(longest_px: int, enough_px: int) -> int:
+    """The largest reduction of a JPEG decoder that leaves a longer side of `enough_px`."""
+    return next((factor for factor in DCT_FACTORS if -(-longest_px // factor) >= enough_px), 1)
 
 
-def _place(canvas: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8], longest_px: int) -> tuple[int, int]:
-    height, width = fitted(pixels.shape[0], pixels.shape[1], longest_px)
+def _place(canvas: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8]) -> tuple[int, int]:
+    height, width = fitted(pixels.shape[0], pixels.shape[1], canvas.shape[0])
     if (height, width) != pixels.shape[:2]:
         channels_first = torch.from_numpy(pixels).permute(2, 0, 1)
         pixels = image_ops.resize(channels_first, [height, width], antialias=True).permute(1, 2, 0).numpy()
@@ -117,6 +117,8 @@ def _scratch(height: int, width: int) -> npt.NDArray[np.uint8]:
 
 
 def _decode_png(image: bytes, meta: SampleMeta | None) -> npt.NDArray[np.uint8]:
+    if not image.startswith(PNG_MAGIC):
+        raise SampleError("an image does not decode", expected="JPEG or PNG", found=f"{len(image)} other bytes")
     # torch wants memory it may write to; the copy costs a hundredth of the decode
     encoded = torch.frombuffer(bytearray(image), dtype=torch.uint8)
     deep = (meta.window, meta.rescale) if meta and meta.window and meta.rescale else None
