@@ -14,7 +14,9 @@ Permutation = Callable[[ArrayLike, ArrayLike, ArrayLike], Int64s]
 _key = lru_cache(1 << 14)(keyed.key)
 
 
-def shuffled(place: Int64s, length: ArrayLike, stream: ArrayLike, *, block: ArrayLike, window: ArrayLike) -> Int64s:
+def shuffled(
+    place: Int64s, length: int | Int64s, stream: int | UInt64s, *, block: int | Int64s, window: int | Int64s
+) -> Int64s:
     """The sample index at each `place` of a cycle over `length` samples under the key `stream`.
 
     Where `window` is 0 the whole cycle is one permutation. Otherwise blocks of `block` neighbouring samples are moved
@@ -28,7 +30,9 @@ def shuffled(place: Int64s, length: ArrayLike, stream: ArrayLike, *, block: Arra
     return _move_blocks(mixed, length, stream, block, window, keyed.permute)
 
 
-def unshuffled(index: Int64s, length: ArrayLike, stream: ArrayLike, *, block: ArrayLike, window: ArrayLike) -> Int64s:
+def unshuffled(
+    index: Int64s, length: int | Int64s, stream: int | UInt64s, *, block: int | Int64s, window: int | Int64s
+) -> Int64s:
     """The place of a cycle at which each sample `index` comes: the inverse of `shuffled`."""
     length, stream, block, window = _spread(index, length, stream, block, window)
     mixed = _move_blocks(index, length, stream, block, window, keyed.unpermute)
@@ -37,7 +41,7 @@ def unshuffled(index: Int64s, length: ArrayLike, stream: ArrayLike, *, block: Ar
 
 
 def _spread(
-    place: Int64s, length: ArrayLike, stream: ArrayLike, block: ArrayLike, window: ArrayLike
+    place: Int64s, length: int | Int64s, stream: int | UInt64s, block: int | Int64s, window: int | Int64s
 ) -> tuple[Int64s, UInt64s, Int64s, Int64s]:
     lengths, blocks, windows = (
         np.broadcast_to(np.asarray(size, np.int64), place.shape) for size in (length, block, window)
