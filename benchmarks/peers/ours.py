@@ -12,6 +12,7 @@ from mermed.pack.collection.writer import ShardWriter
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import rank_shares
 from mermed.stream.plan import Plan
+from mermed.stream.reader import SampleReader
 from mermed.stream.store import LocalStore
 from mermed.world import World
 from peers.border import keyed_images
@@ -59,7 +60,9 @@ def canvas_stream(
     plan = Plan(load_manifest(out), MixConfig(), StreamConfig(canvas_px=side_px), seed)
     offsets = world.share(batch * world.num_ranks)
     shares = rank_shares(first_slot, batch * world.num_ranks, offsets, ENDLESS)
-    return CanvasStream(plan, LocalStore(out), shares, batch=batch, canvas_px=side_px, num_threads=workers)
+    return CanvasStream(
+        plan, SampleReader(LocalStore(out)).read, shares, batch=batch, canvas_px=side_px, num_threads=workers
+    )
 
 
 class OurSource:

@@ -1,46 +1,83 @@
 """Loader and decoder as one: shares of an order in, CanvasBatch out, one thing to close."""
 
-from collections.abc import Iterable
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Mapping
 
-from mermed.batch import CanvasBatch
-from mermed.stream.decode import Decoder
-from mermed.stream.loader import Loader, Order, Share
-from mermed.stream.reader import SampleReader
-from mermed.stream.store import Store
+from mermed.batch import CanvasBatch, EncodedBatch
+from mermed.stream.decode import Decoded, Decoder, Enough, Replace
+from mermed.stream.loader import Loader, Order, ReadSample, Share
+from mermed.stream.stats import QueueStats
+from mermed.stream.timeline import BatchTimes, StallMeter
+from mermed.stream.watch import Watch
 
 
 class CanvasStream:
     """Yields the CanvasBatch of each share of `order`; use it as a context manager to stop its threads.
 
-    `batch` is the largest share, `ahead` the batches that each stage may run ahead, `pin` asks for page-locked buffers.
+    `read` turns a reference into its sample, `io_threads` of them at once (0: as many as decode). `batch` is the
+    largest share, `ahead` the batches that each stage may run ahead, `pin` asks for page-locked buffers; `enough`,
+    `replace` and `decoded` are the decoder's. `stalls` adds up what the consumer waited, by cause.
     """
 
     def __init__(
         self,
         order: Order,
-        store: Store,
+        read: ReadSample,
         shares: Iterable[Share],
         *,
         batch: int,
         canvas_px: int,
         num_threads: int,
+        io_threads: int = 0,
         ahead: int = 2,
         pin: bool = False,
+        enough: Enough | None = None,
+        replace: Replace | None = None,
+        decoded: Decoded | None = None,
+        watch: Watch | None = None,
     ) -> None:
-        self._loader = Loader(order, SampleReader(store).read, shares, num_threads=num_threads, ahead=ahead)
+        self.stalls = StallMeter()
+        self._read_times: deque[tuple[float, Mapping[str, float]]] = deque()
+        self._loader = Loader(order, read, shares, num_threads=io_threads or num_threads, ahead=ahead, watch=watch)
         self._decoder = Decoder(
-            self._loader, batch=batch, canvas_px=canvas_px, num_threads=num_threads, ahead=ahead, pin=pin
+            self._encoded(),
+            batch=batch,
+            canvas_px=canvas_px,
+            num_threads=num_threads,
+            ahead=ahead,
+            pin=pin,
+            enough=enough,
+            replace=replace,
+            decoded=decoded,
+            watch=watch,
         )
+
+    @property
+    def queues(self) -> tuple[QueueStats, QueueStats]:
+        """The queue of encoded batches and that of canvases."""
+        return self._loader.stats, self._decoder.stats
 
     def stats(self) -> dict[str, float]:
         """Waits and occupancy of both queues since the stream began."""
         return self._loader.stats.as_dict() | self._decoder.stats.as_dict()
 
+    def _encoded(self) -> Generator[EncodedBatch]:
+        """The loader's batches, their read times noted in the order in which the decoder gives them."""
+        for encoded in self._loader:
+            self._read_times.append((self._loader.read_at, self._loader.read_s))
+            yield encoded
+
     def __iter__(self) -> "CanvasStream":
         return self
 
     def __next__(self) -> CanvasBatch:
-        return next(self._decoder)
+        asked_at = time.perf_counter()
+        batch = next(self._decoder)
+        read_at, read_s = self._read_times.popleft()
+        times = BatchTimes(read_at=read_at, decoded_at=self._decoder.decoded_at, read_s=read_s)
+        self.stalls.waited(asked_at, time.perf_counter(), times)
+        return batch
 
     def close(self) -> None:
         """Stop all threads and wait for them; safe to call twice."""

@@ -80,7 +80,7 @@ class MermedDataset(IterableDataset[Batch]):
         manifest = read_manifest(open_store(location, patience_s=self.stream.patience_s))
         self.plan = Plan(manifest, mix, self.stream, seed)
         self._origin = origin_of(manifest.digest, mix, self.stream, seed)
-        self._begun_with = torch.zeros(1, dtype=torch.int64).share_memory_()
+        self._begun_with = _shared_number()
         self.seek(Position(0))
 
     @property
@@ -189,7 +189,7 @@ class MermedDataset(IterableDataset[Batch]):
             return
         with CanvasStream(
             self.plan,
-            store,
+            SampleReader(store).read,
             shares,
             batch=len(offsets),
             canvas_px=self.stream.canvas_px,
@@ -203,6 +203,15 @@ class MermedDataset(IterableDataset[Batch]):
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_world": self.world}
+
+
+def _shared_number() -> torch.Tensor:
+    """A number that worker processes write and their successors read."""
+    number = torch.zeros(1, dtype=torch.int64)
+    try:
+        return number.share_memory_()
+    except RuntimeError:  # no /dev/shm: then torch cannot run worker processes either, and nobody will read it
+        return number
 
 
 def _facts(batch: CanvasBatch | EncodedBatch, meta: tuple[SampleMeta, ...]) -> Batch:

@@ -1,6 +1,7 @@
 """Decode: EncodedBatch to CanvasBatch in threads, into a ring of buffers that is allocated once."""
 
 import queue
+import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from torch import Tensor
 from mermed.batch import CanvasBatch, EncodedBatch
 from mermed.contract import EncodedSample, SampleMeta
 from mermed.errors import IntegrityError, SampleError
+from mermed.stream.header import check_header
 from mermed.stream.image import decode_into
 from mermed.stream.stage import Stage
 from mermed.stream.stats import QueueStats
@@ -24,6 +26,8 @@ Enough = Callable[[EncodedBatch], Int64[np.ndarray, " batch"]]
 """For each image, the longer side in pixels that is enough: beyond it no view gains detail."""
 Replace = Callable[[int, frozenset[str], SampleError], EncodedSample]
 """Another sample for a slot, none of whose keys is in the set, in place of one that failed with the error."""
+Decoded = Callable[[int, float], object]
+"""What is told the seconds that decoding the image of a slot took."""
 
 
 @dataclass(slots=True)
@@ -60,12 +64,20 @@ class CanvasBuffer:
 
 
 @dataclass(frozen=True, slots=True)
+class _Row:
+    """The image that fills a row in the end, and since when."""
+
+    meta: SampleMeta
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class _Filling:
-    """A batch on its way into a buffer; each future gives the metadata of the image that fills its row in the end."""
+    """A batch on its way into a buffer."""
 
     encoded: EncodedBatch
     buffer: CanvasBuffer
-    rows: list[Future[SampleMeta]]
+    rows: list[Future[_Row]]
 
 
 class Decoder:
@@ -74,7 +86,8 @@ class Decoder:
     A batch's buffers are used again once the next batch is asked for. `enough` tells how large an image need be, so
     that a larger JPEG is decoded at a lower scale; without it every image is decoded whole. An image that does not
     decode is exchanged for what `replace` gives; without `replace` it raises IntegrityError naming its key: every image
-    was decoded when it was packed, so its bytes are not what was packed.
+    was decoded when it was packed, so its bytes are not what was packed. `decoded_at` tells when the batch given last
+    was complete.
     """
 
     def __init__(
@@ -88,12 +101,15 @@ class Decoder:
         pin: bool = False,
         enough: Enough | None = None,
         replace: Replace | None = None,
+        decoded: Decoded | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._encoded = encoded
         self._enough = enough
         self._replace = replace
+        self._decoded = decoded
         self._watch = watch or Watch()
+        self.decoded_at = 0.0
         self._free: queue.SimpleQueue[CanvasBuffer] = queue.SimpleQueue()
         for _ in range(ahead + 1):
             self._free.put(CanvasBuffer.allocate(batch, canvas_px, pin=pin))
@@ -116,21 +132,27 @@ class Decoder:
             rows = [self._pool.submit(self._fill, buffer, row, encoded, enough[row]) for row in range(len(encoded))]
             yield _Filling(encoded, buffer, rows)
 
-    def _fill(self, buffer: CanvasBuffer, row: int, encoded: EncodedBatch, enough_px: int | None) -> SampleMeta:
-        """Decode one image, or what replaces it, into its row; returns the metadata of the one that is there."""
-        image, meta = encoded.images[row], encoded.meta[row]
+    def _fill(self, buffer: CanvasBuffer, row: int, encoded: EncodedBatch, enough_px: int | None) -> _Row:
+        """Decode one image, or what replaces it, into its row."""
+        image, meta, slot = encoded.images[row], encoded.meta[row], int(encoded.slot[row])
         failed: set[str] = set()
+        begin = time.perf_counter()
         while True:
             try:
                 with self._watch.timing("decode"):
+                    check_header(image, meta)
                     buffer.fill(row, image, meta, enough_px)
-                return meta
+                break
             except SampleError as error:
                 failed.add(meta.key)
                 if self._replace is None:
                     raise _not_as_packed(meta, error) from None
-                sample = self._replace(int(encoded.slot[row]), frozenset(failed), error)
+                sample = self._replace(slot, frozenset(failed), error)
                 image, meta = sample.image, sample.meta
+        end = time.perf_counter()
+        if self._decoded is not None:
+            self._decoded(slot, end - begin)
+        return _Row(meta, end)
 
     def _wait_for_buffer(self) -> CanvasBuffer | None:
         """A free buffer of the ring, or None once the decoder closes."""
@@ -149,7 +171,9 @@ class Decoder:
             self._free.put(self._lent)
             self._lent = None
         filling = next(self._stage)
-        meta = tuple(row.result() for row in filling.rows)
+        with self.stats.completing():
+            rows = [row.result() for row in filling.rows]
+        self.decoded_at = max((row.at for row in rows), default=0.0)
         encoded, buffer, count = filling.encoded, filling.buffer, len(filling.encoded)
         self._lent = buffer
         return CanvasBatch(
@@ -158,7 +182,7 @@ class Decoder:
             size_px=buffer.size_px[:count],
             modality=torch.from_numpy(encoded.modality),
             slot=np.asarray(encoded.slot),
-            meta=meta,
+            meta=tuple(row.meta for row in rows),
             position=encoded.position,
         )
 

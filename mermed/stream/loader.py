@@ -1,6 +1,7 @@
 """The loader: slots to EncodedBatch, read by threads ahead of the consumer, always in slot order."""
 
-from collections.abc import Callable, Generator, Iterable
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -12,6 +13,8 @@ from mermed.contract import EncodedSample
 from mermed.stream.plan import Reference
 from mermed.stream.stage import Stage
 from mermed.stream.stats import QueueStats
+from mermed.stream.timeline import last_of
+from mermed.stream.watch import Watch
 
 ReadSample = Callable[[Reference], EncodedSample]
 """What turns a reference into its sample: `SampleReader.read`, or something that stands in for what cannot be read."""
@@ -34,19 +37,39 @@ class Share:
     position: Position
 
 
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A sample in memory, since when, and the seconds per cause it took."""
+
+    sample: EncodedSample
+    at: float
+    spent_s: Mapping[str, float]
+
+
 class Loader:
     """Yields the EncodedBatch of each share, read by `read` in threads, `ahead` batches before they are asked for.
 
-    Threads may finish in any order; the batch does not care. `stats` tells who waits for whom. Close it, or use it as a
+    Threads may finish in any order; the batch does not care. `stats` tells who waits for whom, `read_at` when the last
+    sample of the batch given last was in memory, `read_s` what its reads took by cause. Close it, or use it as a
     context manager, to stop its threads.
     """
 
     def __init__(
-        self, order: Order, read: ReadSample, shares: Iterable[Share], *, num_threads: int, ahead: int = 2
+        self,
+        order: Order,
+        read: ReadSample,
+        shares: Iterable[Share],
+        *,
+        num_threads: int,
+        ahead: int = 2,
+        watch: Watch | None = None,
     ) -> None:
         self._order = order
         self._read = read
         self._shares = shares
+        self._watch = watch or Watch()
+        self.read_at = 0.0
+        self.read_s: dict[str, float] = {}
         self._pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="mermed-read")
         self._stage = Stage(self._submit(), ahead=ahead, name="encoded")
 
@@ -55,17 +78,25 @@ class Loader:
         """Waits at the queue of encoded batches."""
         return self._stage.stats
 
-    def _submit(self) -> Generator[tuple[Share, list[Reference], list[Future[EncodedSample]]]]:
+    def _submit(self) -> Generator[tuple[Share, list[Reference], list[Future[_Read]]]]:
         for share in self._shares:
             references = self._order.batch(share.slots)
-            yield share, references, [self._pool.submit(self._read, reference) for reference in references]
+            yield share, references, [self._pool.submit(self._read_timed, reference) for reference in references]
+
+    def _read_timed(self, reference: Reference) -> "_Read":
+        with self._watch.lap() as spent_s:
+            sample = self._read(reference)
+        return _Read(sample, time.perf_counter(), spent_s)
 
     def __iter__(self) -> "Loader":
         return self
 
     def __next__(self) -> EncodedBatch:
         share, references, reads = next(self._stage)
-        samples = [read.result() for read in reads]
+        with self.stats.completing():
+            done = [read.result() for read in reads]
+        self.read_at, self.read_s = last_of((read.at for read in done), (read.spent_s for read in done))
+        samples = [read.sample for read in done]
         return EncodedBatch(
             images=tuple(sample.image for sample in samples),
             meta=tuple(sample.meta for sample in samples),

@@ -11,6 +11,7 @@ from mermed.contract import ShardRow
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import Share
 from mermed.stream.plan import Reference
+from mermed.stream.reader import SampleReader
 from mermed.stream.store import open_store
 
 
@@ -55,6 +56,6 @@ def canvases_in_order(
     shares = (Share(range(start, stop), Position(stop)) for start, stop in stops)
     threads = num_threads or os.cpu_count() or 1
     with CanvasStream(
-        order, open_store(folder), shares, batch=batch, canvas_px=canvas_px, num_threads=threads
+        order, SampleReader(open_store(folder)).read, shares, batch=batch, canvas_px=canvas_px, num_threads=threads
     ) as canvases:
         yield from canvases

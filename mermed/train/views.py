@@ -12,6 +12,7 @@ from mermed.config import RunConfig
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import Share
 from mermed.stream.plan import Plan, Reference
+from mermed.stream.reader import SampleReader
 from mermed.stream.store import open_store
 from mermed.train.run import RunData, open_data
 
@@ -43,7 +44,12 @@ def write_views(config: RunConfig, shards: Path, out: Path, slot: int = 0) -> No
     share = Share(range(count), Position(count))
     stream = config.stream
     with CanvasStream(
-        order, open_store(shards), [share], batch=count, canvas_px=stream.canvas_px, num_threads=count
+        order,
+        SampleReader(open_store(shards)).read,
+        [share],
+        batch=count,
+        canvas_px=stream.canvas_px,
+        num_threads=count,
     ) as canvases:
         _write(config, data, next(canvases), out)
 

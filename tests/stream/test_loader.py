@@ -38,7 +38,7 @@ def _stream(folder, *, batch=14, num_batches=4, first_slot=0, world=None, num_th
     shares = rank_shares(first_slot, batch, offsets, num_batches)
     return CanvasStream(
         _plan(folder),
-        LocalStore(folder),
+        SampleReader(LocalStore(folder)).read,
         shares,
         batch=len(offsets),
         canvas_px=CANVAS_PX,
@@ -259,7 +259,7 @@ def test_a_canvas_of_sixteen_bits_goes_through_its_window_too(collection):
     Image.fromarray(ramp).save(buffer, "PNG")
     with Loader(plan, SampleReader(store).read, rank_shares(0, 7, range(7), 2), num_threads=1) as loader:
         batch = next(loader)
-        meta = replace(batch.meta[2], window=(1500.0, 3000.0), rescale=(1.0, 0.0))
+        meta = replace(batch.meta[2], window=(1500.0, 3000.0), rescale=(1.0, 0.0), height=60, width=50)
         images = (*batch.images[:2], buffer.getvalue(), *batch.images[3:])
         deep = replace(batch, images=images, meta=(*batch.meta[:2], meta, *batch.meta[3:]))
         with Decoder(iter([deep]), batch=7, canvas_px=CANVAS_PX, num_threads=1) as decoder:
