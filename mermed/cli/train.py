@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -63,38 +62,39 @@ def _configured(preset_name: str, mix: Path | None, settings: tuple[str, ...]) -
 
 @main.command()
 @click.argument("preset")
-@_shards
+@click.option("--shards", required=True, help="Packed collection (holds manifest.json): a folder or a URL.")
 @_mix
 @_settings
+@click.option("--nodes", default=1, show_default=True, help="Machines the run is planned for.")
+@click.option("--gpus-per-node", default=1, show_default=True, help="GPUs of each machine.")
+@click.option("--images-per-s", default=0.0, help="Images one GPU trains on per second: adds times and rates.")
+@click.option("--decode-per-s", default=0.0, help="Images one core decodes per second: adds the cores needed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as one JSON line instead of tables.")
-def plan(preset: str, shards: Path, mix: Path | None, settings: tuple[str, ...], as_json: bool) -> None:
-    """Print what a run of PRESET will read: shares, repeats, bytes, first keys. Needs neither GPU nor torch."""
-    from mermed.stream.outlook import outlook
+def plan(
+    preset: str,
+    shards: str,
+    mix: Path | None,
+    settings: tuple[str, ...],
+    nodes: int,
+    gpus_per_node: int,
+    images_per_s: float,
+    decode_per_s: float,
+    as_json: bool,
+) -> None:
+    """Print what a run of PRESET will read: shares, repeats, bytes, cache, first keys. Needs neither GPU nor torch."""
+    from rich.console import Console
 
-    facts = outlook(_configured(preset, mix, settings), shards)
+    from mermed.cli.train_plan import print_outlook
+    from mermed.stream.outlook import Machines, outlook
+
+    machines = Machines(
+        nodes=nodes, gpus_per_node=gpus_per_node, gpu_images_per_s=images_per_s, core_images_per_s=decode_per_s
+    )
+    facts = outlook(_configured(preset, mix, settings), shards, machines)
     if as_json:
         click.echo(json.dumps(facts))
     else:
-        _print_outlook(facts)
-
-
-def _print_outlook(facts: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    shares = Table("modality", "images per batch", title=f"{facts['preset']}: {facts['batch']} images a step")
-    for name, images in facts["images_per_batch"].items():
-        shares.add_row(name, f"{images:.2f}")
-    sources = Table("source", "samples", "draws", "cycles", "repeats", title=f"over {facts['steps']} steps")
-    for row in facts["sources"]:
-        sources.add_row(row["source"], *(str(row[name]) for name in ("samples", "draws", "cycles", "repeats")))
-    console.print(shares, sources)
-    for source in facts["repeated_inside_a_batch"]:
-        console.print(f"[yellow]{source} has fewer samples than a batch draws: images repeat inside a batch[/]")
-    held, read = facts["shard_bytes"] / 2**20, facts["read_bytes"] / 2**20
-    console.print(f"{facts['shards']} shards hold {held:.1f} MiB; the run reads {read:.1f} MiB of samples from them")
-    console.print("first keys: " + " ".join(facts["first_keys"]), soft_wrap=True)
+        print_outlook(facts, Console())
 
 
 @main.command()
