@@ -214,7 +214,7 @@ def main(run: Callable[[Options], Report], full_rounds: int = 15) -> None:
     )
     around = environment()
     report = run(options)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     _show(console, report, around)
     if options.record:
         console.print(f"record: {write_record(report, around, options).relative_to(ROOT)}", highlight=False)

@@ -88,3 +88,10 @@ class Peer(Protocol):
 def keyed_images(images: Path) -> list[tuple[str, Path]]:
     """(key, file) of every image of the folder, sorted by key."""
     return [(path.stem, path) for path in sorted(images.glob("*.jpg"))]
+
+
+def link_images(images: Path, out: Path) -> None:
+    """`prepare` of a peer that reads plain files: nothing to convert, the files are linked."""
+    out.mkdir(parents=True)
+    for _, path in keyed_images(images):
+        (out / path.name).hardlink_to(path)

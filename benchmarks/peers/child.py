@@ -15,6 +15,7 @@ from typing import Any
 
 from peers import measure
 from peers.border import Peer
+from peers.sameness import compared, digest_of
 
 
 class Commands:
@@ -32,6 +33,14 @@ class Commands:
     def rate(self, out: str, batches: int, memory: bool = False, **opening: Any) -> dict[str, Any]:
         """Throughput over `batches` batches after the first; see `measure.rate`."""
         return measure.rate(lambda: self._peer.open(Path(out), **opening), batches, memory=memory)
+
+    def check(self, out: str, images: str, batches: int, **opening: Any) -> dict[str, Any]:
+        """How far the pixels of the first batches are from a plain decode of the files in `images`."""
+        return compared(self._peer.open(Path(out), **opening), Path(images), batches, opening["side_px"])
+
+    def digest(self, out: str, batches: int, **opening: Any) -> dict[str, Any]:
+        """A hash of the keys and pixels of the first batches, in order: equal hashes, equal data."""
+        return {"sha256": digest_of(self._peer.open(Path(out), **opening), batches)}
 
     def keys(self, out: str, batches: int, want_state: bool = False, **opening: Any) -> dict[str, Any]:
         """The keys and shapes of up to `batches` batches; `ended` says that the source had fewer."""

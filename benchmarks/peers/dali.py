@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from nvidia.dali import fn, pipeline_def, types
 
-from peers import files
-from peers.border import keyed_images
+from peers.border import keyed_images, link_images
 
 TITLE = "DALI CPU, own decode"
 REQUIREMENTS = ("nvidia-dali-cuda130==2.4.0",)
 SUPPORTS = frozenset({"threads", "ranks", "state", "endless", "own decode"})
-prepare = files.prepare
+prepare = link_images
 
 
 class DaliSource:

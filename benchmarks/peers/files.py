@@ -9,19 +9,13 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from peers.border import keyed_images
+from peers.border import keyed_images, link_images
 from peers.decoding import decode
 
 TITLE = "files + DataLoader"
 REQUIREMENTS = ()
 SUPPORTS = frozenset({"processes", "ranks"})
-
-
-def prepare(images: Path, out: Path) -> None:
-    """Nothing to convert: the files are linked."""
-    out.mkdir(parents=True, exist_ok=True)
-    for _, path in keyed_images(images):
-        (out / path.name).hardlink_to(path)
+prepare = link_images
 
 
 class Files(Dataset):

@@ -7,7 +7,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from peers import ours
+from peers.collection import write_collection
 from peers.shards import IndexedShards
 
 TITLE = "grain (threads, our index)"
@@ -15,7 +15,7 @@ REQUIREMENTS = ("grain==0.2.18",)
 SUPPORTS = frozenset({"threads", "ranks", "state", "mix", "endless"})
 BATCHES_AHEAD = 2
 """Its default of 500 elements read ahead would be 500 batches here."""
-prepare = ours.prepare
+prepare = write_collection
 
 
 class GrainSource:

@@ -9,8 +9,6 @@ from mermed.pack.pixels.encode import encode_image
 
 COLOUR, GREY = ("cfp", "derm", "path"), ("ct", "cxr", "oct", "us")
 MODALITIES = tuple(sorted((*COLOUR, *GREY)))
-COPIES = 4
-"""Keys that share one picture: what a picture costs to make is not what is measured."""
 
 _SLOPE, _CONTRAST, _CHROMA, _GRAIN = 1.6, 45.0, 0.25, 1.0
 
@@ -33,14 +31,17 @@ def picture(side_px: int, colour: bool, seed: int) -> Image.Image:
     return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
 
-def write_images(folder: Path, *, per_modality: int, side_px: int) -> None:
-    """Write `<modality>-<number>.jpg` for seven modalities, three of them in colour, four grey (one-channel JPEGs)."""
+def write_images(folder: Path, *, per_modality: int, side_px: int, copies: int = 1) -> None:
+    """Write `<modality>-<number>.jpg` for seven modalities, three of them in colour, four grey (one-channel JPEGs).
+
+    `copies` keys share one picture: what a picture costs to make is not what is measured.
+    """
     folder.mkdir(parents=True)
     for place, modality in enumerate(MODALITIES):
-        for first in range(0, per_modality, COPIES):
+        for first in range(0, per_modality, copies):
             seed = place * 1_000_000 + first
             encoded, extension = encode_image(picture(side_px, modality in COLOUR, seed), "jpeg")
-            for number in range(first, min(first + COPIES, per_modality)):
+            for number in range(first, min(first + copies, per_modality)):
                 (folder / f"{modality}-{number:06d}.{extension}").write_bytes(encoded)
 
 

@@ -4,53 +4,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mermed.config import MixConfig, StreamConfig
-from mermed.contract import MANIFEST_NAME, EncodedSample, Manifest, SampleMeta, load_manifest
-from mermed.pack.collection.writer import ShardWriter
+from mermed.contract import load_manifest
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import rank_shares
 from mermed.stream.plan import Plan
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import LocalStore
 from mermed.world import World
-from peers.border import keyed_images
+from peers.collection import write_collection
 
 TITLE = "ours"
 REQUIREMENTS = ()
 SUPPORTS = frozenset({"threads", "ranks", "state", "mix", "endless"})
-SHARD_BYTES = 1 << 26
 ENDLESS = 1 << 40
-
-
-def prepare(images: Path, out: Path) -> None:
-    """Tar shards with indexes and a manifest, by the writer of the packer."""
-    out.mkdir(parents=True, exist_ok=True)
-    writers: dict[str, ShardWriter] = {}
-    for key, path in keyed_images(images):
-        modality = key.partition("-")[0]
-        if modality not in writers:
-            writers[modality] = ShardWriter(
-                folder=out, modality=modality, dataset="bench", split="train", shard_bytes=SHARD_BYTES
-            )
-        width, height = Image.open(path).size
-        meta = SampleMeta(
-            key=key,
-            modality=modality,
-            dataset="bench",
-            split="train",
-            group=key,
-            width=width,
-            height=height,
-            source_bits=8,
-        )
-        writers[modality].add(EncodedSample(meta, path.read_bytes(), "jpg"))
-    rows = []
-    for writer in writers.values():
-        writer.close()
-        rows += writer.rows
-    (out / MANIFEST_NAME).write_bytes(Manifest(shards=tuple(rows)).encode())
+prepare = write_collection
 
 
 def canvas_stream(

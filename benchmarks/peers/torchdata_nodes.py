@@ -8,14 +8,14 @@ from typing import Any
 from torchdata import nodes
 from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 
-from peers import ours
+from peers.collection import write_collection
 from peers.shards import IndexedShards
 
 TITLE = "torchdata nodes (threads, our index)"
 REQUIREMENTS = ("torchdata==0.11.0",)
 SUPPORTS = frozenset({"threads", "ranks", "state", "mix"})
 BATCHES_AHEAD = 2
-prepare = ours.prepare
+prepare = write_collection
 
 
 class NodesSource:
