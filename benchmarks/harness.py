@@ -70,6 +70,7 @@ class Report:
     """The result of one benchmark; `missing` gives a reason for every contestant that could not take part.
 
     `columns` holds what else was measured of contestants: the heading with its unit, then contestant and value.
+    `appendix` is Markdown that stands below the table, `data` whatever else belongs into record.json.
     """
 
     bench: str
@@ -80,6 +81,8 @@ class Report:
     missing: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     columns: Mapping[str, Mapping[str, float | str]] = field(default_factory=dict)
+    appendix: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 def compare(
@@ -281,6 +284,7 @@ def write_record(report: Report, around: Mapping[str, Any], options: Options) ->
         "settings": dict(report.settings),
         "values": {name: asdict(figure)["values"] for name, figure in report.figures.items()},
         "notes": list(report.notes),
+        **({"data": dict(report.data)} if report.data else {}),
     }
     (folder / "record.json").write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     (folder / "README.md").write_text(_record_text(report, around, options), "utf-8")
@@ -312,6 +316,7 @@ def _record_text(report: Report, around: Mapping[str, Any], options: Options) ->
             _table_row(name, "missing", reason, *([""] * len(report.columns)))
             for name, reason in report.missing.items()
         ),
+        *(["", report.appendix] if report.appendix else []),
         "",
         *(f"- {_ratio_text(name, ratio)}" for name, ratio in report.ratios.items()),
         *(f"- {note}" for note in report.notes),
