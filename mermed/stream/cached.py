@@ -58,9 +58,9 @@ class CachedReader:
     def read(self, reference: Reference) -> EncodedSample:
         """The sample of `reference`; raises IntegrityError or ContractError naming shard and key."""
         row = reference.row
-        self._foresight.passed(reference.slot)
         span = self.indexes.span(row, reference.index)
         piece = self._pieces.of(reference)
+        self._foresight.reading(piece, reference.slot)
         read_at = partial(self._cache.read_at, piece)
         with self._watch.timing("disk"):
             try:
@@ -135,7 +135,7 @@ def check_capacity(plan: Plan, stream: StreamConfig) -> None:
     A smaller one would drop pieces before their window is over and fetch them again for each of their samples.
     """
     given = round(stream.cache_gib * 2**30)
-    need = sum(mark.need_bytes for mark in footprints(plan, stream).values())
+    need = sum(mark.need_bytes for mark in footprints(plan, stream.cache_unit).values())
     if given < need:
         raise ConfigError(
             "the cache is smaller than what the order draws from at once",

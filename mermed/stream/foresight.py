@@ -34,7 +34,7 @@ class Returning(Protocol):
 
 
 class Foresight:
-    """Walks the `shares` this rank will read, ahead of `passed`, and has the cache fetch their pieces in that order.
+    """Walks the `shares` this rank will read, ahead of the reader, and has the cache fetch their pieces in that order.
 
     It runs ahead by `ahead_bytes` of pieces, half of the cache at most. A piece the walk has met is needed until its
     last slot met is passed, then at the slot of its next draw, which the order gives in closed form; so are pieces of
@@ -78,10 +78,13 @@ class Foresight:
         for thread in self._threads:
             thread.start()
 
-    def passed(self, slot: int) -> None:
-        """Tell that the sample of `slot` is being read; threads may be a batch out of order."""
+    def reading(self, piece: Piece, slot: int) -> None:
+        """Tell that the sample of `slot` is being read from `piece`; threads may be a batch out of order."""
         if slot > self._position:
             self._position = slot
+        if piece.name not in self._known:  # the reader has overtaken the walk
+            with self._known_lock:
+                self._known.setdefault(piece.name, (piece, slot))
 
     def foreseen(self, entries: Sequence[Entry]) -> list[float | None]:
         """When each file of the cache is needed next by this plan, in seconds since 1970; None where it is not met."""
@@ -109,9 +112,9 @@ class Foresight:
 
     def _walk(self) -> None:
         for share in self._shares:
-            if not self._margin:
-                self._first = self._position = share.slots.start
-            self._margin = max(self._margin, len(share.slots))
+            self._begin(share)
+            if share.slots.stop <= self._position:  # the reader has overtaken the walk
+                continue
             for piece, slot in self._pieces_of(self._order.batch(share.slots)):
                 self._meet(piece, slot)
             self._forget_passed()
@@ -119,6 +122,12 @@ class Foresight:
                 self._forget_passed()
             if self._stopping.is_set():
                 return
+
+    def _begin(self, share: Share) -> None:
+        if not self._margin:
+            self._first = share.slots.start
+            self._position = max(self._position, self._first)
+        self._margin = max(self._margin, len(share.slots))
 
     def _pieces_of(self, references: Sequence[Reference]) -> list[tuple[Piece, int]]:
         """The pieces of a share with a slot each: the first one, then the last one where that is another."""
@@ -152,7 +161,7 @@ class Foresight:
 
     def _fetch(self, piece: Piece, slot: int) -> None:
         with suppress(MermedError):
-            if not self._stopping.is_set():
+            if not self._stopping.is_set() and slot >= self._position - self._margin:
                 self._cache.fetch(piece, self._moment(slot))
 
     def _forget_passed(self) -> None:
