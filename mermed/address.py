@@ -1,7 +1,7 @@
 """Addresses: where a collection lies, a folder or a URL; which kinds are allowed, and how one is shown to people."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,8 +26,8 @@ class Address:
 
     scheme: str
     root: str
-    userinfo: str = ""
-    query: str = ""
+    userinfo: str = field(default="", repr=False)
+    query: str = field(default="", repr=False)
 
     @property
     def is_local(self) -> bool:

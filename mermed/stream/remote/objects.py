@@ -13,10 +13,18 @@ from obstore import store as places
 
 from mermed.address import Address
 from mermed.stream.remote.failure import broken, check_status, stalled, unknown_host, unreachable
-from mermed.stream.remote.transport import Answer, Changed, Denied, Missing, Passing, wrong_answer
+from mermed.stream.remote.transport import Answer, Changed, Denied, Hopeless, Missing, ranges_ignored, wrong_answer
 from mermed.stream.store import CHUNK_BYTES
 
 _STATUS = re.compile(r"status: (\d{3})\b|status code: (\d{3})\b")
+_AZURE_ENDPOINTS = ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
+_ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+    "gs": (),
+    "az": _AZURE_ENDPOINTS,
+    "abfs": _AZURE_ENDPOINTS,
+}
+"""Where an operator names another server than the provider's; http is allowed only if that is an http address."""
 
 
 class ObjectTransport:
@@ -88,32 +96,45 @@ class ObjectTransport:
             return Denied(f"answer {_status(error) or 'no'}")
         if not isinstance(error, faults.BaseError):
             return error
-        status, text = _status(error), str(error)
-        if status is not None:
-            return _status_failure(status)
-        if "UnexpectedRange" in text:
-            return wrong_answer()
-        if "NotPartial" in text or isinstance(error, faults.NotSupportedError):
-            return Passing("ranges_ignored", "the store sends whole files instead of ranges", is_wrong=True)
-        if "kind: Timeout" in text:
-            return stalled(self._stall_s)
-        if "dns error" in text:
-            return unknown_host()
-        return unreachable() if "kind: Connect" in text else broken()
+        status = _status(error)
+        return self._failure_in_words(str(error)) if status is None else _status_failure(status)
+
+    def _failure_in_words(self, text: str) -> Exception:
+        """The kinds of failure that obstore tells apart in its text alone; others are taken for a broken connection."""
+        meanings = {
+            "UnexpectedRange": wrong_answer(),
+            "InvalidRangeRequest": wrong_answer(),
+            "ParseContentRange": wrong_answer(),
+            "NoContentRange": wrong_answer(),
+            "NotPartial": ranges_ignored(),
+            "RangeNotSupported": ranges_ignored(),
+            "kind: Builder": Hopeless("no request can be made for its address"),
+            "kind: Timeout": stalled(self._stall_s),
+            "dns error": unknown_host(),
+            "kind: Connect,": unreachable(),
+        }
+        return next((meaning for mark, meaning in meanings.items() if mark in text), broken())
 
 
 def _open(address: Address, stall_s: float) -> Any:
     """The store of obstore for a bucket and prefix; one try, since the retries are ours."""
     bucket, _, prefix = address.root.partition("/")
     wait = timedelta(seconds=stall_s)
+    endpoint = next((os.environ[name] for name in _ENDPOINTS[address.scheme] if os.environ.get(name)), "")
+    allow_http = endpoint.startswith("http://") or (
+        address.scheme == "gs" and os.environ.get("GOOGLE_ALLOW_HTTP") == "true"
+    )
     settings: Any = {
         "prefix": prefix or None,
-        "client_options": {"connect_timeout": wait, "read_timeout": wait, "timeout": timedelta(days=1)},
+        "client_options": {
+            "connect_timeout": wait,
+            "read_timeout": wait,
+            "timeout": timedelta(days=1),
+            "allow_http": allow_http,
+        },
         "retry_config": {"max_retries": 0},
     }
     if address.scheme == "s3":
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL", "")
-        settings["client_options"]["allow_http"] = endpoint.startswith("http://")
         return places.S3Store(bucket, endpoint=endpoint, **settings) if endpoint else places.S3Store(bucket, **settings)
     if address.scheme == "gs":
         return places.GCSStore(bucket, **settings)

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from mermed.address import Address, check_file_name
 from mermed.errors import EnvironmentError_, IntegrityError, MermedError
 from mermed.stream.remote.retry import Patience, Tries, closed
-from mermed.stream.remote.transport import Answer, Changed, Denied, Hopeless, Missing, Passing, Transport, wrong_answer
+from mermed.stream.remote.transport import (
+    Answer,
+    Changed,
+    Denied,
+    Hopeless,
+    Missing,
+    Passing,
+    Transport,
+    ranges_ignored,
+    wrong_answer,
+)
 from mermed.stream.store import Sink, too_short
 from mermed.stream.watch import Watch
 
@@ -153,7 +163,7 @@ class RemoteStore:
     def _take(self, answer: Answer, read: _Read, tries: Tries) -> None:
         """Give the answer's bytes to the sink. An answer with the whole file serves a read that began with byte 0."""
         if answer.start not in (read.at, read.start) or read.stop is None:
-            raise Passing("ranges_ignored", "the store sends whole files instead of ranges", is_wrong=True)
+            raise ranges_ignored()
         at = answer.start
         for chunk in answer.chunks:
             end = at + len(chunk)

@@ -87,3 +87,8 @@ def parse_content_range(header: str, start: int, stop: int | None) -> tuple[int,
 def wrong_answer() -> Passing:
     """The failure of an answer that is not what was asked for."""
     return Passing("wrong_ranges", "the store sends other bytes than it was asked for", is_wrong=True)
+
+
+def ranges_ignored() -> Passing:
+    """The failure of an answer that begins elsewhere than it was asked to, with the whole file."""
+    return Passing("ranges_ignored", "the store sends whole files instead of ranges", is_wrong=True)
