@@ -1,0 +1,168 @@
+"""The readings of a run, as its report needs them: lines of metrics.jsonl turned into series over steps and hours."""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from mermed.errors import ConfigError
+
+METRICS_NAME = "metrics.jsonl"
+
+Reading = Mapping[str, Any]
+Number = float | int
+Points = list[tuple[float, float]]
+"""(x, y) of one curve, x rising."""
+
+
+def read_readings(run: Path) -> list[dict[str, Any]]:
+    """All readings of a run, in order; a line that a kill cut short is left out.
+
+    Raises ConfigError when the run has none.
+    """
+    path = run / METRICS_NAME
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    readings = [reading for line in lines if (reading := _parsed(line)) is not None]
+    if not readings:
+        raise ConfigError(
+            "this folder holds no readings of a run",
+            where={"folder": run},
+            expected=f"{METRICS_NAME} with a line or more",
+            found="none",
+            next_step="a run writes its first reading after train.log_every steps",
+        )
+    return readings
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        reading = json.loads(line)
+    except ValueError:
+        return None
+    return reading if isinstance(reading, dict) and "step" in reading else None
+
+
+def hours(readings: Sequence[Reading]) -> list[float]:
+    """Hours of training at the end of each reading; the time between an end and a resumption is not in it."""
+    total, passed = 0.0, []
+    for reading in readings:
+        total += reading.get("elapsed_s", 0.0)
+        passed.append(total / 3600)
+    return passed
+
+
+def curves(readings: Sequence[Reading], table: str, x: Sequence[float] | None = None) -> dict[str, Points]:
+    """One curve per name in the nested `table` of the readings, over steps or over `x`; not-a-numbers are gaps."""
+    found: dict[str, Points] = {}
+    for place, reading in enumerate(readings):
+        at = float(reading["step"]) if x is None else x[place]
+        for name, value in reading.get(table, {}).items():
+            if _is_number(value):
+                found.setdefault(name, []).append((at, float(value)))
+    return dict(sorted(found.items()))
+
+
+def curve(readings: Sequence[Reading], name: str, x: Sequence[float] | None = None) -> Points:
+    """The curve of one figure of the readings, over steps or over `x`."""
+    return [
+        (float(reading["step"]) if x is None else x[place], float(reading[name]))
+        for place, reading in enumerate(readings)
+        if _is_number(reading.get(name))
+    ]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def stalls_of(reading: Reading) -> dict[str, Number]:
+    """Seconds of a reading spent waiting for data, by cause; `other` is what no cause was noted for."""
+    causes = dict(reading.get("stall_s", {}))
+    unknown_s = reading.get("wait_s", 0.0) - sum(causes.values())
+    if unknown_s > 0.01 * reading.get("elapsed_s", 0.0):
+        causes["other"] = causes.get("other", 0.0) + unknown_s
+    return causes
+
+
+def stalled_s(readings: Sequence[Reading]) -> dict[str, Number]:
+    """Seconds stalled by cause over the whole run, the longest first."""
+    total: dict[str, Number] = {}
+    for reading in readings:
+        for cause, seconds in stalls_of(reading).items():
+            total[cause] = total.get(cause, 0) + seconds
+    return dict(sorted(total.items(), key=lambda entry: -entry[1]))
+
+
+def stall_shares(reading: Reading) -> dict[str, Number]:
+    """Share of the time of a reading that was spent waiting for data, by cause."""
+    elapsed_s = reading.get("elapsed_s", 0.0)
+    return {cause: min(seconds / elapsed_s, 1.0) for cause, seconds in stalls_of(reading).items() if elapsed_s > 0.0}
+
+
+def grown(readings: Sequence[Reading], table: str, ending: str = "") -> dict[str, Number]:
+    """What the running counts in `table` have grown by over all sessions: they begin anew at each resumption.
+
+    Only names with that `ending` are looked at: a table may hold figures that are no counts beside them.
+    """
+
+    def counts(reading: Reading) -> dict[str, Number]:
+        return {name: count for name, count in reading.get(table, {}).items() if name.endswith(ending)}
+
+    total: dict[str, Number] = {}
+    for grew in _increments(readings, counts):
+        for name, count in grew.items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def _increments(
+    readings: Sequence[Reading], counts_of: Callable[[Reading], Mapping[str, Number]]
+) -> list[dict[str, Number]]:
+    """The growth of running counts from one reading to the next; a count below the one before has begun anew."""
+    before: Mapping[str, Number] = {}
+    grew = []
+    for reading in readings:
+        counts = counts_of(reading)
+        restarted = any(counts.get(name, 0) < count for name, count in before.items())
+        grew.append({name: count - (0 if restarted else before.get(name, 0)) for name, count in counts.items()})
+        before = counts
+    return grew
+
+
+def occupancies(readings: Sequence[Reading]) -> list[dict[str, Number]]:
+    """Mean share of each queue that was full within each reading; where items were not counted, since the start."""
+
+    def sums(reading: Reading) -> dict[str, Number]:
+        queues = reading.get("queues", {})
+        items = {_queue_of(name): count for name, count in queues.items() if name.endswith("_items")}
+        filled = {f"{queue} filled": queues.get(f"{queue}_occupancy", 0.0) * count for queue, count in items.items()}
+        return items | filled
+
+    shares = []
+    for reading, grew in zip(readings, _increments(readings, sums), strict=True):
+        queues = reading.get("queues", {})
+        share = {_queue_of(name): value for name, value in queues.items() if name.endswith("_occupancy")}
+        for queue, value in share.items():
+            if grew.get(queue, 0.0) > 0.0:
+                share[queue] = min(max(grew[f"{queue} filled"] / grew[queue], 0.0), 1.0)
+            else:
+                share[queue] = value
+        shares.append(share)
+    return shares
+
+
+def _queue_of(name: str) -> str:
+    return name.rsplit("_", 1)[0]
+
+
+def binned(points: Points, bins: int = 240) -> Points:
+    """At most `bins` points of a curve: the mean of each run of neighbours, so that a page stays small."""
+    if len(points) <= bins:
+        return points
+    bounds = [round(number * len(points) / bins) for number in range(bins + 1)]
+    return [
+        (points[stop - 1][0], sum(y for _, y in points[start:stop]) / (stop - start))
+        for start, stop in pairwise(bounds)
+    ]
