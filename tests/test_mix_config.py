@@ -1,5 +1,7 @@
 """The mix as people write it: tables, changes in steps or slots, what is refused and how."""
 
+from pathlib import Path
+
 import pytest
 import tomli_w
 
@@ -84,3 +86,11 @@ def test_a_modality_counts_as_drawn_when_any_stage_draws_it():
     assert MixConfig(weights={"us": 0}, changes=later).draws("us")
     assert not MixConfig(weights={"us": 0}, changes=later, drop=("us",)).draws("us")
     assert MixConfig(changes=(MixChange(slot=5, weights={"us": 0}),)).draws("us")
+
+
+def test_every_mix_that_comes_with_the_shards_can_be_read():
+    files = sorted((Path(__file__).resolve().parent.parent / "shards" / "mixes").glob("*.toml"))
+    assert {file.stem for file in files} >= {"equal", "staged"}
+    for file in files:
+        mix = load_mix(file.read_text("utf-8")).settled(batch=256)
+        assert [stage.slot for stage in mix.stages()] == [0, *(change.slot for change in mix.changes)]
