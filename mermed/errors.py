@@ -5,6 +5,7 @@ MermedError (1)
 ├── ContractError (4)     bytes do not follow the shard contract
 ├── SampleError (3)       one input file or one sample cannot be used
 ├── IntegrityError (4)    bytes are not the bytes that were written
+│   └── ChangedError (4)  the collection is no longer the one the run began with
 ├── ResumeError (2)       a checkpoint does not fit this run
 ├── DivergenceError (1)   the loss or a gradient is not finite
 └── EnvironmentError_ (5) the machine lacks something: an extra, memory, a device
@@ -88,6 +89,10 @@ class IntegrityError(MermedError):
     """Bytes differ from those that were written: cut, changed or stale."""
 
     exit_code = 4
+
+
+class ChangedError(IntegrityError):
+    """The collection is no longer the one the run began with; unlike a damaged sample, it is never passed over."""
 
 
 class ResumeError(MermedError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 from mermed.contract import EncodedSample
-from mermed.errors import ContractError, EnvironmentError_, IntegrityError, MermedError, SampleError
+from mermed.errors import ChangedError, ContractError, EnvironmentError_, IntegrityError, MermedError, SampleError
 from mermed.stream.budget import Budget, Limits
 from mermed.stream.journal import Incident, Journal
 from mermed.stream.ledger import Tally
@@ -65,8 +65,8 @@ class Spares:
     A slot holds the first sample of (planned, stand-in 0, stand-in 1, ...) that is no tombstone, can be read and
     decodes. That depends on the slot and the data alone, so ranks, threads, batch and resume change nothing, and no
     other slot is touched. What fails for a reason of the sample (IntegrityError, ContractError, SampleError) is counted
-    against `limits` and written to `journal`; a tombstone is only counted. A store that is down (EnvironmentError_) and
-    errors of the program are never replaced: they are raised.
+    against `limits` and written to `journal`; a tombstone is only counted. A store that is down (EnvironmentError_), a
+    collection that changed under the run (ChangedError) and errors of the program are never replaced: they are raised.
     """
 
     def __init__(
@@ -137,6 +137,8 @@ class Spares:
                 if error is not None and key in without:
                     raise error
                 return self._read_sample(candidate, key)
+            except ChangedError:
+                raise
             except _UNUSABLE as failure:
                 search.failures.append((search.attempt, candidate, failure))
                 self._count(search, candidate, failure)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mermed.address import Address, check_file_name
-from mermed.errors import EnvironmentError_, IntegrityError, MermedError
+from mermed.errors import ChangedError, EnvironmentError_, IntegrityError, MermedError
 from mermed.stream.remote.retry import Patience, Tries, closed
 from mermed.stream.remote.transport import (
     Answer,
@@ -143,7 +143,7 @@ class RemoteStore:
             raise self._error(IntegrityError, "a file of the collection is not in the store", read.name) from None
         except Changed:
             raise self._error(
-                IntegrityError, "the collection changed under the run", read.name, found="another version of the file"
+                ChangedError, "the collection changed under the run", read.name, found="another version of the file"
             ) from None
         except Hopeless as failure:
             raise self._error(EnvironmentError_, "a store cannot be read", read.name, found=failure) from None
