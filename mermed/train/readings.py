@@ -3,13 +3,14 @@
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
 from mermed.errors import ConfigError
 
 METRICS_NAME = "metrics.jsonl"
+_UNITS = (("minutes", 60.0), ("hours", 3600.0), ("days", 86400.0))
 
 Reading = Mapping[str, Any]
 Number = float | int
@@ -44,13 +45,14 @@ def _parsed(line: str) -> dict[str, Any] | None:
     return reading if isinstance(reading, dict) and "step" in reading else None
 
 
-def hours(readings: Sequence[Reading]) -> list[float]:
-    """Hours of training at the end of each reading; the time between an end and a resumption is not in it."""
-    total, passed = 0.0, []
-    for reading in readings:
-        total += reading.get("elapsed_s", 0.0)
-        passed.append(total / 3600)
-    return passed
+def times(readings: Sequence[Reading]) -> tuple[str, list[float]]:
+    """The time of training at the end of each reading, and its unit in words: minutes, hours or days.
+
+    The time between an end and a resumption is not in it.
+    """
+    passed = list(accumulate(float(reading.get("elapsed_s", 0.0)) for reading in readings))
+    unit, length_s = next((unit for unit in _UNITS if passed[-1] < 120 * unit[1]), _UNITS[-1])
+    return f"{unit} of training", [seconds / length_s for seconds in passed]
 
 
 def curves(readings: Sequence[Reading], table: str, x: Sequence[float] | None = None) -> dict[str, Points]:

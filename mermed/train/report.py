@@ -23,11 +23,11 @@ from mermed.train.readings import (
     curve,
     curves,
     grown,
-    hours,
     occupancies,
     read_readings,
     stall_shares,
     stalled_s,
+    times,
 )
 from mermed.train.report_figures import STYLE, area_figure, curve_figure
 from mermed.train.report_notices import notices, verdict
@@ -99,11 +99,9 @@ def _step_figure(readings: Sequence[Reading], name: str, y_name: str) -> str:
 
 
 def _rate_figure(readings: Sequence[Reading]) -> str:
-    points = binned(curve(readings, "images_per_s", hours(readings)))
-    return figure(curve_figure({"images/s": points}, x_name=_TIME, y_name="images/s", from_zero=True))
-
-
-_TIME = "hours of training"
+    unit, passed = times(readings)
+    points = binned(curve(readings, "images_per_s", passed))
+    return figure(curve_figure({"images/s": points}, x_name=unit, y_name="images/s", from_zero=True))
 
 
 def _stall_parts(readings: Sequence[Reading]) -> list[str]:
@@ -111,7 +109,7 @@ def _stall_parts(readings: Sequence[Reading]) -> list[str]:
     total = stalled_s(readings)
     if not total:
         return [paragraph("The trainer never waited.", "soft")]
-    passed, shares = hours(readings), [stall_shares(reading) for reading in readings]
+    (unit, passed), shares = times(readings), [stall_shares(reading) for reading in readings]
     found = [cause for cause in CAUSE_ORDER if total.get(cause, 0.0) > 0.0]
     stacked: dict[str, Points] = {
         cause: binned([(at, 100 * share.get(cause, 0.0)) for at, share in zip(passed, shares, strict=True)])
@@ -125,7 +123,7 @@ def _stall_parts(readings: Sequence[Reading]) -> list[str]:
         for cause in causes
     ]
     return [
-        figure(area_figure(stacked, x_name=_TIME, y_name="% of the time", least_top=1.0)),
+        figure(area_figure(stacked, x_name=unit, y_name="% of the time", least_top=1.0)),
         table(["cause", "", "stalled (s)", "of the time", "thread seconds"], rows, "words"),
         paragraph(
             "Stalled: the trainer of the slowest rank had nothing to do. Thread seconds: work of the main rank's "
@@ -148,7 +146,7 @@ def _queue_parts(readings: Sequence[Reading]) -> list[str]:
     names = sorted({name for share in shares for name in share})
     if not names:
         return [paragraph("No queue was recorded.", "soft")]
-    passed = hours(readings)
+    unit, passed = times(readings)
     filled = {
         name: binned([(at, 100 * share[name]) for at, share in zip(passed, shares, strict=True) if name in share])
         for name in names
@@ -159,7 +157,7 @@ def _queue_parts(readings: Sequence[Reading]) -> list[str]:
         for name in names
     ]
     return [
-        figure(curve_figure(filled, x_name=_TIME, y_name="% full when taken from", from_zero=True)),
+        figure(curve_figure(filled, x_name=unit, y_name="% full when taken from", from_zero=True)),
         table(["queue", "waited to put (s)", "waited to get (s)"], rows),
         paragraph("A full queue: what comes after it is slow. An empty one: what comes before it is.", "soft"),
     ]

@@ -10,11 +10,13 @@ COLOURS = (
     "#2f7fd6", "#d98a1f", "#2fa36b", "#c8504b", "#8f6fc9", "#8c6d52", "#d269a6", "#7c8796", "#a3a02c", "#21a3b3",
 )  # fmt: skip
 WIDTH, HEIGHT = 900.0, 260.0
-LEFT, RIGHT, TOP, BOTTOM = 62.0, 12.0, 12.0, 40.0
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 28.0, 12.0, 40.0
 STYLE = """
 .legend { margin: .2rem 0 0; font-size: 13.5px; }
 .legend span { display: inline-block; margin-right: 1.1rem; }
 .legend i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .4em; }
+.wide + .wide, .legend + .wide { margin-top: .9rem; }
+.words td:nth-child(2), .words th:nth-child(2) { text-align: left; }
 svg text { font-size: 12.5px; fill: currentColor; }
 """
 

@@ -69,8 +69,8 @@ def notices(
     if incidents.get("replaced"):
         share = incidents["replaced"] / max(last["slots"], 1)
         found.append(
-            f"{incidents['replaced']:,.0f} samples could not be used and were replaced ({share:.3%} of the draws): "
-            "mermed-shard verify names the damaged shards."
+            f"{incidents['replaced']:,.0f} samples could not be used and were replaced ({100 * share:.2g} % of the "
+            "draws): mermed-shard verify names the damaged shards."
         )
     for name, entry in sources.items():
         if entry.get("samples") and entry.get("draws", 0) > _MANY_REPEATS * entry["samples"]:

@@ -10,7 +10,7 @@ import tomli_w
 from mermed.config import to_mapping, with_settings
 from mermed.errors import ConfigError
 from mermed.presets import preset
-from mermed.train.readings import binned, curves, grown, hours, occupancies, read_readings, stall_shares
+from mermed.train.readings import binned, curves, grown, occupancies, read_readings, stall_shares, times
 from mermed.train.report import render_report, try_report, write_report
 from mermed.train.report_figures import area_figure, curve_figure, round_ticks, tick_text
 
@@ -124,7 +124,7 @@ def test_an_unfinished_run_a_collapse_replacements_and_repeats_are_told(write_ru
     text = render_report(write_run([reading(5, incidents={"replaced": 3}), last]))
     assert "The run stands at step 10 of 40" in text
     assert "effective rank ct 1.2." in text
-    assert "7 samples could not be used and were replaced (2.500% of the draws)" in text
+    assert "7 samples could not be used and were replaced (2.5 % of the draws)" in text
     assert "cxr/nih was drawn 200 times over" in text
 
 
@@ -186,7 +186,10 @@ def test_occupancy_is_that_of_each_reading_not_the_mean_since_the_start():
 
 def test_time_and_curves_run_over_all_sessions():
     lines = [reading(5), reading(10), reading(15)]
-    assert hours(lines) == pytest.approx([10 / 3600, 20 / 3600, 30 / 3600])
+    unit, passed = times(lines)
+    assert unit == "minutes of training"
+    assert passed == pytest.approx([10 / 60, 20 / 60, 30 / 60])
+    assert times([reading(5, elapsed_s=5 * 3600.0)]) == ("hours of training", [5.0])
     steps, losses = zip(*curves(lines, "loss_by_modality")["ct"], strict=True)
     assert steps == (5, 10, 15)
     assert losses == pytest.approx((4.85, 4.80, 4.75))
