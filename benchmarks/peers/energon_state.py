@@ -1,4 +1,4 @@
-"""The savable state of Megatron-Energon as JSON and back: it hands out objects, and files of pickle are not read here."""
+"""The savable state of Megatron-Energon as JSON and back: it hands out objects, and pickle is not read here."""
 
 import base64
 import dataclasses
@@ -18,7 +18,7 @@ RECORDS = {
 
 
 def to_json(value: Any) -> Any:
-    """Plain values as they are, everything else as `[kind, content]`; raises TypeError for what no state held so far."""
+    """Plain values as they are, all else as `[kind, content]`; raises TypeError for what no state held so far."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, dict):
