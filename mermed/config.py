@@ -70,6 +70,8 @@ MACHINE_SETTINGS = frozenset(
     )
 )
 """Settings that change no result, only where and how fast it is computed: a run may go on with others."""
+RESUME_SETTINGS = MACHINE_SETTINGS | {"stream.tombstones", "stream.max_failed", "stream.max_failed_in_a_row"}
+"""Settings that a run may go on with others of: those above, and what says which samples cannot be used any more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,6 +281,19 @@ def with_settings(config: RunConfig, settings: Sequence[str]) -> RunConfig:
 
 def _settled(config: RunConfig) -> RunConfig:
     return replace(config, mix=config.mix.settled(config.train.batch))
+
+
+def with_resume_settings(config: RunConfig, settings: Sequence[str]) -> RunConfig:
+    """Apply `--set` texts to a run that has begun; raises ConfigError for any but RESUME_SETTINGS."""
+    names = [setting.partition("=")[0].strip() for setting in settings]
+    if fixed := [name for name in names if name not in RESUME_SETTINGS]:
+        raise ConfigError(
+            "a run that has begun keeps its settings",
+            expected=" | ".join(sorted(RESUME_SETTINGS)),
+            found=" ".join(fixed),
+            next_step="start a new run with mermed-train run to change the others",
+        )
+    return with_settings(config, settings)
 
 
 def _assign(tree: dict[str, Any], parts: list[str], text: str, full: str) -> None:

@@ -31,7 +31,7 @@ def main() -> None:
 
 def _shards(command: Handler) -> Handler:
     return click.option(
-        "--shards", required=True, type=click.Path(path_type=Path), help="Packed collection (holds manifest.json)."
+        "--shards", required=True, metavar="PLACE", help="Packed collection (holds manifest.json): a folder or a URL."
     )(command)
 
 
@@ -62,7 +62,7 @@ def _configured(preset_name: str, mix: Path | None, settings: tuple[str, ...]) -
 
 @main.command()
 @click.argument("preset")
-@click.option("--shards", required=True, help="Packed collection (holds manifest.json): a folder or a URL.")
+@_shards
 @_mix
 @_settings
 @click.option("--nodes", default=1, show_default=True, help="Machines the run is planned for.")
@@ -103,7 +103,7 @@ def plan(
 @_mix
 @_settings
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to create.")
-def run(preset: str, shards: Path, mix: Path | None, settings: tuple[str, ...], out: Path) -> None:
+def run(preset: str, shards: str, mix: Path | None, settings: tuple[str, ...], out: Path) -> None:
     """Train PRESET on the shards of DIR into the run folder RUN. Under torchrun every process runs this."""
     from mermed.train.run import begin_folder, open_data
     from mermed.world import world_from
@@ -117,16 +117,20 @@ def run(preset: str, shards: Path, mix: Path | None, settings: tuple[str, ...], 
 
 @main.command()
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--shards", type=click.Path(path_type=Path), help="The collection, if it has moved since the run began.")
-def resume(run: Path, shards: Path | None) -> None:
-    """Go on with RUN from its newest whole checkpoint, also with another number of processes."""
+@click.option("--shards", metavar="PLACE", help="The collection, if it has moved since the run began.")
+@_settings
+def resume(run: Path, shards: str | None, settings: tuple[str, ...]) -> None:
+    """Go on with RUN from its newest whole checkpoint, also with another number of processes.
+
+    --set may change what this machine decides, such as stream.cache_dir, and stream.tombstones.
+    """
     from mermed.train.run import reopen_folder
 
-    config, location = reopen_folder(run, shards)
+    config, location = reopen_folder(run, shards, settings)
     _train(config, location, run, resume=True)
 
 
-def _train(config: RunConfig, shards: Path, out: Path, *, resume: bool) -> None:
+def _train(config: RunConfig, shards: str, out: Path, *, resume: bool) -> None:
     from rich.console import Console
 
     from mermed.train.loop import train
@@ -152,7 +156,7 @@ def _train(config: RunConfig, shards: Path, out: Path, *, resume: bool) -> None:
 @_settings
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG file to write.")
 @click.option("--slot", default=0, show_default=True, help="Take each modality's first image from this slot on.")
-def views(preset: str, shards: Path, mix: Path | None, settings: tuple[str, ...], out: Path, slot: int) -> None:
+def views(preset: str, shards: str, mix: Path | None, settings: tuple[str, ...], out: Path, slot: int) -> None:
     """Write a contact sheet: one image per modality, all its views, the drawn parameters beside them."""
     from mermed.train.views import write_views
 

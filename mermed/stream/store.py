@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mermed.address import check_file_name, parse_address
-from mermed.contract import MANIFEST_NAME, Manifest
+from mermed.contract import MANIFEST_NAME, Manifest, load_manifest
 from mermed.errors import IntegrityError
 from mermed.stream.watch import Watch
 
@@ -126,6 +127,15 @@ def open_store(
     from mermed.stream.remote.store import RemoteStore
 
     return RemoteStore(address, partial(open_transport, address, client), watch or Watch(), patience_s)
+
+
+def open_manifest(location: str | Path, patience_s: float = 0.0) -> Manifest:
+    """The manifest of the collection at `location`; raises ContractError when there is none that this version reads."""
+    address = parse_address(location)
+    if address.is_local:
+        return load_manifest(address.path)
+    with closing(open_store(location, patience_s=patience_s)) as store:
+        return read_manifest(store)
 
 
 def read_manifest(store: Store) -> Manifest:

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,17 @@ _STEP_DIGITS = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunState:
-    """Where a run stands: optimiser steps done, slots consumed, the audit of all samples and draws so far."""
+    """Where a run stands: optimiser steps done, slots consumed, the audit of all samples and draws so far.
+
+    `ledger` counts by source what the run had read and replaced at its last checkpoint (stream/ledger.py).
+    """
 
     step: int
     slots: int
     audit: int
     manifest_digest: str
     order_version: int = ORDER_VERSION
+    ledger: Mapping[str, Mapping[str, int | float]] = field(default_factory=dict, compare=False)
 
 
 def save_checkpoint(

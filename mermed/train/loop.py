@@ -1,19 +1,16 @@
 """The lean loop: step, log, save. A run goes from wherever its newest checkpoint stands to its last step."""
 
 import json
-import os
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from rich.console import Console
-from torch import Tensor
 
 from mermed.augment.draw import policy_table
 from mermed.augment.engine import build_crops
@@ -21,13 +18,11 @@ from mermed.batch import CanvasBatch
 from mermed.config import RunConfig
 from mermed.errors import DivergenceError
 from mermed.model.student_teacher import build_student_teacher
-from mermed.stream.canvases import CanvasStream
-from mermed.stream.loader import rank_shares
-from mermed.stream.store import open_store
 from mermed.train.checkpoint import RunState, has_checkpoints, restore_checkpoint, save_checkpoint
-from mermed.train.meters import LiveLine, MetricsWriter, StepClock
+from mermed.train.intake import Intake, open_intake
 from mermed.train.run import RunData, choose_device, make_deterministic, process_group, save_initial
-from mermed.train.step import StepResult, Trainer
+from mermed.train.step import Trainer
+from mermed.train.step_log import StepLog, world_sum
 from mermed.world import World
 
 AUDIT_MODULUS = 1 << 64
@@ -49,7 +44,7 @@ def train(config: RunConfig, data: RunData, run: Path, world: World, console: Co
     device = choose_device(config, world)
     if config.train.deterministic:
         make_deterministic(device)
-    with process_group(world, device):
+    with process_group(world, device, config.stream.patience_s):
         trainer, state = _prepare(config, data, run, world, device, console, resume=resume)
         return _run_steps(trainer, state, data, run, console)
 
@@ -85,26 +80,31 @@ def _prepare(
 def _run_steps(trainer: Trainer, state: RunState, data: RunData, run: Path, console: Console) -> Outcome:
     config, world = trainer.config, trainer.world
     with ExitStack() as stack:
-        canvases = stack.enter_context(_open_stream(config, data, state, world, trainer.device))
+        intake = stack.enter_context(_open_intake(trainer, state, data, run, console))
         asked = stack.enter_context(_stop_on_signals())
-        logger = stack.enter_context(_Logger(trainer, data, run, console, state))
+        log = stack.enter_context(StepLog(trainer, data, intake, run, console, state))
         for step in range(state.step, config.train.steps):
-            with logger.clock.waiting():
-                batch = next(canvases)
+            try:
+                with log.clock.waiting(), asked.raising(world.num_ranks == 1):
+                    batch = next(intake)
+            except _StopWhileWaiting:
+                _save(trainer, state, intake, run)
+                return Outcome(state=state, was_preempted=True)
             try:
                 result = trainer.step(batch, step, asked.is_set)
             except DivergenceError as error:
                 error.add_place(keys_in=_dump_batch(batch, step, run, world).name)
                 raise
-            logger.clock.count(config.train.batch)
+            log.clock.count(config.train.batch)
+            intake.tally.commit(batch.slot)
             state = replace(
                 state, step=step + 1, slots=batch.position.slots, audit=(state.audit + result.audit) % AUDIT_MODULUS
             )
             is_last = result.stop_asked or state.step == config.train.steps
             if is_last or state.step % config.train.log_every == 0:
-                logger.log(state, result, canvases.stats())
+                log.write(state, result)
             if is_last or state.step % config.train.checkpoint_every == 0:
-                _save(trainer, state, run)
+                _save(trainer, state, intake, run)
             if result.stop_asked:
                 return Outcome(state=state, was_preempted=state.step < config.train.steps)
     return Outcome(state=state, was_preempted=False)
@@ -118,36 +118,62 @@ def _dump_batch(batch: CanvasBatch, step: int, run: Path, world: World) -> Path:
     return path
 
 
-def _save(trainer: Trainer, state: RunState, run: Path) -> None:
+def _save(trainer: Trainer, state: RunState, intake: Intake, run: Path) -> None:
     """Let the main rank write a checkpoint while the others wait."""
+    ledger = intake.tally.as_dict(world_sum(trainer, intake.tally.vector()))
     if trainer.world.is_main:
+        state = replace(state, ledger=ledger)
         save_checkpoint(run, state, trainer.model, trainer.queue, trainer.optimizer, trainer.config.train.keep_last)
     if trainer.world.num_ranks > 1:
         dist.barrier()
 
 
-def _open_stream(config: RunConfig, data: RunData, state: RunState, world: World, device: torch.device) -> CanvasStream:
-    """The canvases of this rank from where the run stands to its end."""
-    stream = config.stream
-    offsets = world.share(config.train.batch)
-    return CanvasStream(
-        data.plan,
-        open_store(data.shards),
-        rank_shares(state.slots, config.train.batch, offsets, config.train.steps - state.step),
-        batch=len(offsets),
-        canvas_px=stream.canvas_px,
-        num_threads=stream.num_threads or max(1, (os.cpu_count() or 1) // world.ranks_per_node),
-        ahead=stream.batches_ahead,
-        pin=device.type == "cuda",
+def _open_intake(
+    trainer: Trainer, state: RunState, data: RunData, run: Path, console: Console
+) -> AbstractContextManager[Intake]:
+    """The batches of this rank from where the run stands to its end."""
+    return open_intake(
+        trainer.config,
+        data,
+        trainer.policies,
+        trainer.world,
+        trainer.device,
+        console,
+        first_slot=state.slots,
+        num_batches=trainer.config.train.steps - state.step,
+        ledger=state.ledger,
+        run=run,
     )
+
+
+class _StopWhileWaiting(Exception):
+    """The run was asked to stop while it waited for data."""
 
 
 @dataclass(slots=True)
 class _StopFlag:
     is_set: bool = False
+    may_raise: bool = False
 
     def set(self, number: int, frame: FrameType | None) -> None:
         self.is_set = True
+        if self.may_raise:
+            self.may_raise = False
+            raise _StopWhileWaiting
+
+    @contextmanager
+    def raising(self, alone: bool) -> Iterator[None]:
+        """Let a signal break the wait in the body, which may be for a store that is down.
+
+        Only for a rank that is alone: others would wait in a collective for one that left.
+        """
+        if alone and self.is_set:
+            raise _StopWhileWaiting
+        self.may_raise = alone
+        try:
+            yield
+        finally:
+            self.may_raise = False
 
 
 @contextmanager
@@ -160,67 +186,3 @@ def _stop_on_signals() -> Iterator[_StopFlag]:
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)
-
-
-class _Logger:
-    """Writes one reading of the run every few steps, from the main rank; the others take part in its sums."""
-
-    def __init__(self, trainer: Trainer, data: RunData, run: Path, console: Console, state: RunState) -> None:
-        self.clock = StepClock()
-        self._trainer = trainer
-        self._names = data.manifest.modalities
-        is_main = trainer.world.is_main
-        self._writer = MetricsWriter(run, state.step) if is_main else None
-        self._line = LiveLine(console, trainer.config.train.steps, state.step) if is_main else None
-
-    def log(self, state: RunState, result: StepResult, queues: Mapping[str, float]) -> None:
-        """Gather the reading of the step that led to `state`, then write and show it."""
-        losses = self._by_modality(result.losses, result.modality)
-        entropies = self._by_modality(result.entropies, result.modality)
-        images = sum(count for _, count in losses.values())
-        figures: dict[str, Any] = {
-            "step": state.step,
-            "slots": state.slots,
-            "loss": sum(total for total, _ in losses.values()) / images,
-            "loss_by_modality": {name: total / count for name, (total, count) in losses.items()},
-            "teacher_entropy": {name: total / count for name, (total, count) in entropies.items()},
-            "gradient_norm": float(result.gradient_norm),
-            **self._collapse(),
-            **asdict(result.schedule),
-            **self.clock.read(),
-            "queues": dict(queues),
-            "audit": f"{state.audit:016x}",
-        }
-        if self._writer is not None and self._line is not None:
-            self._writer.write(figures)
-            self._line.show(figures)
-
-    def _collapse(self) -> dict[str, dict[str, float]]:
-        """How alike the queue's rows are: in a collapse the effective rank falls to 1 and the cosine rises to 1."""
-        gauges = {self._names[number]: gauge for number, gauge in self._trainer.queue.collapse_gauges().items()}
-        return {
-            "queue_rank": {name: gauge.effective_rank for name, gauge in gauges.items()},
-            "queue_cosine": {name: gauge.mean_cosine for name, gauge in gauges.items()},
-        }
-
-    def _by_modality(self, values: Tensor, modality: Tensor) -> dict[str, tuple[float, int]]:
-        """Sum and count of each modality's values over all ranks; modalities without an image are left out."""
-        sums = torch.zeros(2, len(self._names), dtype=torch.float64, device=values.device)
-        sums[0].index_add_(0, modality, values.double())
-        sums[1].index_add_(0, modality, torch.ones_like(values, dtype=torch.float64))
-        if self._trainer.world.num_ranks > 1:
-            dist.all_reduce(sums)
-        totals, counts = sums.tolist()
-        return {
-            name: (total, int(count)) for name, total, count in zip(self._names, totals, counts, strict=True) if count
-        }
-
-    def __enter__(self) -> "_Logger":
-        if self._line is not None:
-            self._line.__enter__()
-        return self
-
-    def __exit__(self, *failure: Any) -> None:
-        if self._writer is not None and self._line is not None:
-            self._line.__exit__(*failure)
-            self._writer.close()

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,39 +17,42 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 
 import mermed
+from mermed.address import parse_address
 from mermed.augment.policy import Normalisation, normalisation
-from mermed.config import RunConfig, load_run_config, to_mapping
-from mermed.contract import Manifest, load_manifest
+from mermed.config import RunConfig, load_run_config, to_mapping, with_resume_settings
+from mermed.contract import Manifest
 from mermed.errors import ConfigError, EnvironmentError_, ResumeError
 from mermed.model.student_teacher import StudentTeacher
 from mermed.model.weights import CONFIG_NAME, INITIAL_NAME
 from mermed.stream.plan import Plan
+from mermed.stream.store import open_manifest
 from mermed.world import World
 
+COLLECTIVE_TIMEOUT_S = 1800.0
 DATA_NAME = "data.json"
 _PRELUDE = (CONFIG_NAME, DATA_NAME, "env.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunData:
-    """The collection a run trains on, and what the run took from it."""
+    """The collection a run trains on, where it lies (a folder or a URL), and what the run took from it."""
 
-    shards: Path
+    shards: str
     manifest: Manifest
     plan: Plan
     normalisation: Normalisation
 
 
-def open_data(config: RunConfig, shards: Path) -> RunData:
-    """Read the manifest of `shards`, plan over it, and take the normalisation of the run's policy from it.
+def open_data(config: RunConfig, shards: str | Path) -> RunData:
+    """Read the manifest at `shards`, plan over it, and take the normalisation of the run's policy from it.
 
     Raises ConfigError when the mix or the policy does not fit the collection: before a run folder is made.
     """
-    manifest = load_manifest(shards)
+    manifest = open_manifest(shards, config.stream.patience_s)
     plan = Plan(manifest, config.mix, config.stream, config.seed)
     drawn = normalisation(config.augment.policy, plan.drawn_modalities, manifest.stats)
     return RunData(
-        shards=shards, manifest=manifest, plan=plan, normalisation=_for_all(manifest.modalities, plan, drawn)
+        shards=str(shards), manifest=manifest, plan=plan, normalisation=_for_all(manifest.modalities, plan, drawn)
     )
 
 
@@ -79,7 +83,7 @@ def _data_facts(data: RunData) -> dict[str, Any]:
     names = data.manifest.modalities
     return {
         "manifest_digest": data.manifest.digest,
-        "shards": str(data.shards.resolve()),
+        **_place(data.shards),
         "modalities": list(names),
         "normalisation": {
             name: {"mean": mean[names.index(name)], "std": std[names.index(name)]}
@@ -89,8 +93,19 @@ def _data_facts(data: RunData) -> dict[str, Any]:
     }
 
 
-def reopen_folder(run: Path, shards: Path | None) -> tuple[RunConfig, Path]:
-    """The settings of an existing run and where its shards lie; raises ResumeError when `run` is not a run."""
+def _place(shards: str) -> dict[str, Any]:
+    """Where the collection lies, for a later resume; of an address with a secret only what may be shown."""
+    address = parse_address(shards)
+    where = str(address.path.resolve()) if address.is_local else address.shown
+    return {"shards": where, "shards_need_secret": address.is_secret}
+
+
+def reopen_folder(run: Path, shards: str | None = None, settings: Sequence[str] = ()) -> tuple[RunConfig, str]:
+    """The settings of an existing run, the texts of `--set` laid over them, and where its shards lie.
+
+    Raises ResumeError when `run` is not a run or its address held a secret, which was not kept, and ConfigError for a
+    setting that would change what the run computes.
+    """
     missing = [name for name in _PRELUDE if not (run / name).is_file()]
     if missing:
         raise ResumeError(
@@ -100,8 +115,15 @@ def reopen_folder(run: Path, shards: Path | None) -> tuple[RunConfig, Path]:
             found=f"no {' '.join(missing)}",
             next_step="mermed-train run PRESET --shards DIR --out RUN starts one",
         )
-    config = load_run_config((run / CONFIG_NAME).read_text("utf-8"))
-    return config, shards or Path(json.loads((run / DATA_NAME).read_text("utf-8"))["shards"])
+    config = with_resume_settings(load_run_config((run / CONFIG_NAME).read_text("utf-8")), settings)
+    facts = json.loads((run / DATA_NAME).read_text("utf-8"))
+    if shards is None and facts.get("shards_need_secret"):
+        raise ResumeError(
+            "the address of the shards held a secret, which a run does not keep",
+            where={"shards": facts["shards"]},
+            next_step=f"mermed-train resume {run} --shards URL, with a valid signature",
+        )
+    return config, str(shards or facts["shards"])
 
 
 def save_initial(run: Path, model: StudentTeacher) -> None:
@@ -138,14 +160,18 @@ def choose_device(config: RunConfig, world: World) -> torch.device:
 
 
 @contextmanager
-def process_group(world: World, device: torch.device) -> Iterator[None]:
-    """Join the other ranks over NCCL (GPU) or Gloo (CPU) for the time of the block; nothing to do when alone."""
+def process_group(world: World, device: torch.device, patience_s: float) -> Iterator[None]:
+    """Join the other ranks over NCCL (GPU) or Gloo (CPU) for the time of the block; nothing to do when alone.
+
+    A rank may wait `patience_s` for its store while the others wait for it in a collective, so those wait longer.
+    """
     if world.num_ranks == 1:
         yield
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    timeout = timedelta(seconds=COLLECTIVE_TIMEOUT_S + patience_s)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
     try:
         yield
     finally:

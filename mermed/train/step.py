@@ -58,7 +58,7 @@ class Trainer:
         self.model = model.to(device)
         self.queue = MemoryQueue(config.queue.rows, config.model.embedding).to(device)
         self.optimizer = build_optimizer(self.model.student, config)
-        self._policies = policies
+        self.policies = policies
         self._crops = crops
         self._student: nn.Module = self.model.student
         if world.num_ranks > 1:
@@ -105,7 +105,7 @@ class Trainer:
 
     def _draw(self, canvases: CanvasBatch) -> NDArray[np.float32]:
         return draw_views(
-            self._policies,
+            self.policies,
             seed=self.config.seed,
             slot=canvases.slot,
             modality=canvases.modality.numpy(),

@@ -36,7 +36,7 @@ class _FirstOfEach:
         return self.references[slots.start : slots.stop]
 
 
-def write_views(config: RunConfig, shards: Path, out: Path, slot: int = 0) -> None:
+def write_views(config: RunConfig, shards: str | Path, out: Path, slot: int = 0) -> None:
     """Write the views of one image per modality as a PNG, with the parameters each view was made with."""
     data = open_data(config, shards)
     order = _FirstOfEach(data.plan, slot)

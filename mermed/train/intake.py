@@ -1,0 +1,135 @@
+"""What a rank trains on: batches on its device from where the run stands, and what is known of how they came."""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from rich.console import Console
+
+from mermed.augment.detail import enough_px
+from mermed.augment.draw import PolicyTable, draw_views
+from mermed.batch import CanvasBatch, EncodedBatch
+from mermed.config import RunConfig
+from mermed.stream.canvases import CanvasStream
+from mermed.stream.handover import CudaCopier, Handover
+from mermed.stream.image import fitted
+from mermed.stream.ledger import Tally
+from mermed.stream.loader import Share, rank_shares
+from mermed.stream.supply import Supply, decode_threads
+from mermed.stream.teller import StallTeller
+from mermed.stream.timeline import StallMeter
+from mermed.stream.watch import Watch
+from mermed.train.run import RunData
+from mermed.world import World
+
+
+class Intake:
+    """Iterate it for batches; `waiting` goes around each wait for one, `tally` is told what was trained on."""
+
+    def __init__(
+        self, batches: Iterator[CanvasBatch], canvases: CanvasStream, supply: Supply, teller: StallTeller
+    ) -> None:
+        self._batches = batches
+        self._canvases = canvases
+        self._teller = teller
+        self.watch: Watch = supply.watch
+        self.tally: Tally = supply.tally
+        self.stalls: StallMeter = canvases.stalls
+
+    def __iter__(self) -> "Intake":
+        return self
+
+    def __next__(self) -> CanvasBatch:
+        with self._teller.waiting():
+            return next(self._batches)
+
+    def queues(self) -> dict[str, float]:
+        """Waits and occupancy of the queues since the stream began."""
+        return self._canvases.stats()
+
+
+@contextmanager
+def open_intake(
+    config: RunConfig,
+    data: RunData,
+    policies: PolicyTable,
+    world: World,
+    device: torch.device,
+    console: Console,
+    *,
+    first_slot: int,
+    num_batches: int,
+    ledger: Mapping[str, Mapping[str, int | float]],
+    run: Path,
+) -> Iterator[Intake]:
+    """The intake of this rank for `num_batches` global batches from `first_slot` on; its threads end with the block.
+
+    `ledger` is that of the checkpoint the run goes on from. Failures are journalled in the folder `run`.
+    """
+    offsets = world.share(config.train.batch)
+
+    def shares() -> Generator[Share]:
+        return rank_shares(first_slot, config.train.batch, offsets, num_batches)
+
+    def tell(text: str) -> None:
+        console.print(f"rank {world.rank}: {text}" if world.num_ranks > 1 else text, markup=False, soft_wrap=True)
+
+    with ExitStack() as stack:
+        supply = stack.enter_context(Supply(data.plan, data.shards, shares, config.stream, run=run, rank=world.rank))
+        if ledger:
+            supply.tally.load_state_dict(ledger)
+        canvases = stack.enter_context(
+            CanvasStream(
+                data.plan,
+                supply.read,
+                shares(),
+                batch=len(offsets),
+                canvas_px=config.stream.canvas_px,
+                num_threads=decode_threads(config.stream, world.ranks_per_node),
+                io_threads=supply.io_threads,
+                ahead=config.stream.batches_ahead,
+                pin=device.type == "cuda",
+                enough=_enough(config, policies) if config.stream.scaled_decode else None,
+                replace=supply.replace,
+                decoded=supply.tally.spent,
+                watch=supply.watch,
+            )
+        )
+        # Closed first: reads that wait for a store must be given up before their threads can be joined.
+        stack.callback(supply.close)
+        teller = stack.enter_context(StallTeller(tell, supply.watch, canvases.queues))
+        batches: Iterator[CanvasBatch] = canvases
+        if device.type == "cuda":
+            batches = Handover(canvases, CudaCopier(device), supply.watch)
+        yield Intake(batches, canvases, supply, teller)
+
+
+def _enough(config: RunConfig, policies: PolicyTable) -> Callable[[EncodedBatch], Int64[np.ndarray, " batch"]]:
+    """How large each image need be on its canvas for the views that its slot draws."""
+    augment, canvas_px = config.augment, config.stream.canvas_px
+
+    def enough(encoded: EncodedBatch) -> Int64[np.ndarray, " batch"]:
+        size_px = np.array([fitted(meta.height, meta.width, canvas_px) for meta in encoded.meta], np.int32)
+        longest = size_px.max(axis=1).astype(np.int64)
+        # Half of it must still hold a global view, or no reduction by the decoder comes into question.
+        large = np.flatnonzero(longest >= 2 * augment.global_px)
+        if not len(large):
+            return longest
+        draws = draw_views(
+            policies,
+            seed=config.seed,
+            slot=encoded.slot[large],
+            modality=encoded.modality[large],
+            size_px=size_px[large],
+            num_global=augment.num_global,
+            num_local=augment.num_local,
+        )
+        longest[large] = enough_px(
+            draws, num_global=augment.num_global, global_px=augment.global_px, local_px=augment.local_px
+        )
+        return longest
+
+    return enough
