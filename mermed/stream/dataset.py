@@ -1,10 +1,15 @@
 """Our loader as a torch IterableDataset, for loops that are not ours: batches in plan order, one integer of state."""
 
+import atexit
 import os
 import secrets
+import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from functools import partial
 from itertools import islice
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,18 +19,31 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from mermed.batch import CanvasBatch, EncodedBatch, Position
 from mermed.config import MixConfig, StreamConfig
-from mermed.contract import SampleMeta
 from mermed.errors import ConfigError, ResumeError
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import Loader, Share, rank_shares
 from mermed.stream.origin import origin_of
 from mermed.stream.plan import Plan
-from mermed.stream.reader import SampleReader
 from mermed.stream.store import open_store, read_manifest
+from mermed.stream.supply import Supply, decode_threads
 from mermed.world import World, world_from
 
 Batch = dict[str, Any]
 _ENDLESS = 1 << 62
+_running: weakref.WeakSet[Generator[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _end_running() -> None:
+    """Close what the main program left open, while there still is a Python to close it with."""
+    for batches in list(_running):
+        batches.close()
+
+
+def _leave_without_parent(parent: int) -> None:
+    """End a worker process whose parent was killed: torch would wait for ever that somebody takes its batches."""
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 class MermedDataset(IterableDataset[Batch]):
@@ -40,7 +58,8 @@ class MermedDataset(IterableDataset[Batch]):
     - "encoded": `image` (list of bytes, JPEG or PNG as stored).
 
     `transform` is applied to the dict as a whole. The order has no end; `num_batches` is the length of the whole run.
-    With `copy=False` tensors are lent from the ring: they stay valid until the next batch is asked for.
+    With `copy=False` tensors are lent from the ring: they stay valid until the next batch is asked for. A sample that
+    cannot be used is replaced by another of its source and, with a folder `run`, journalled there.
 
     The position moves with every batch that is yielded: iterating again goes on, and `state_dict` is that position.
     Reading and decoding run in threads, so worker processes are not needed (`num_workers=0`); with them, worker w
@@ -61,6 +80,7 @@ class MermedDataset(IterableDataset[Batch]):
         transform: Callable[[Batch], Any] | None = None,
         copy: bool = True,
         world: World | None = None,
+        run: str | Path | None = None,
     ) -> None:
         if batch < 1 or yields not in ("canvases", "encoded"):
             raise ConfigError(
@@ -76,8 +96,10 @@ class MermedDataset(IterableDataset[Batch]):
         self._transform = transform
         self._copy = copy
         self._world = world
+        self._run_folder = Path(run) if run is not None else None
         mix = mix or MixConfig()
-        manifest = read_manifest(open_store(location, patience_s=self.stream.patience_s))
+        with closing(open_store(location, patience_s=self.stream.patience_s)) as store:
+            manifest = read_manifest(store)
         self.plan = Plan(manifest, mix, self.stream, seed)
         self._origin = origin_of(manifest.digest, mix, self.stream, seed)
         self._begun_with = _shared_number()
@@ -139,7 +161,9 @@ class MermedDataset(IterableDataset[Batch]):
         self._yielded = state.get("yielded", 0)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._run()
+        batches = self._run()
+        _running.add(batches)
+        return batches
 
     def _check_worker(self, number: int) -> None:
         """Refuse what would go wrong without a word in worker processes: lent buffers, and a position met twice."""
@@ -153,6 +177,7 @@ class MermedDataset(IterableDataset[Batch]):
                     next_step="dataset.seek(batch['position']) before iterating anew; num_workers=0 needs no seek",
                 )
             self._begun_with.fill_(self._token)
+        Finalize(None, _leave_without_parent, (os.getppid(),), exitpriority=1)
 
     def _run(self) -> Generator[Any]:
         info = get_worker_info()
@@ -160,46 +185,79 @@ class MermedDataset(IterableDataset[Batch]):
             self.seek(self.position)
         else:
             self._check_worker(info.id)
-        worker, workers = (info.id, info.num_workers) if info else (0, 1)
-        token, world = self._token, self.world
-        first = self._start + (worker + self._yielded * workers) * self.batch
-        shares = islice(self._shares(first, world), 0, None, workers)
-        cores = max(1, (os.cpu_count() or 1) // (world.ranks_per_node * workers))
-        for batch in self._batches(shares, world.share(self.batch), self.stream.num_threads or cores):
+        token = self._token
+        for batch in self._batches(info.id if info else 0, info.num_workers if info else 1):
             item = batch if self._transform is None else self._transform(batch)
             if self._token != token:
                 raise ConfigError("this iteration is over: the dataset was moved, or iterated anew, since it began")
             self._yielded += 1
             yield item
 
-    def _shares(self, first_slot: int, world: World) -> Iterator[Share]:
-        """What this rank reads from `first_slot` to the end of the run."""
+    def _shares(self, world: World, worker: int, workers: int) -> Iterator[Share]:
+        """What this rank, or one worker process of it, reads from where it stands to the end of the run."""
+        first = self._start + (worker + self._yielded * workers) * self.batch
         stop = _ENDLESS if self.num_batches is None else self.num_batches * self.batch
-        num_batches = max(0, -(-(stop - first_slot) // self.batch))
-        return rank_shares(first_slot, self.batch, world.share(self.batch), num_batches)
+        num_batches = max(0, -(-(stop - first) // self.batch))
+        return islice(rank_shares(first, self.batch, world.share(self.batch), num_batches), 0, None, workers)
 
-    def _batches(self, shares: Iterator[Share], offsets: range, num_threads: int) -> Generator[Batch]:
-        store = open_store(self._location, patience_s=self.stream.patience_s)
-        ahead = self.stream.batches_ahead
-        if self._yields == "encoded":
-            read = SampleReader(store).read
-            with Loader(self.plan, read, shares, num_threads=num_threads, ahead=ahead) as loader:
-                for encoded in loader:
-                    yield {"image": list(encoded.images), **_facts(encoded, encoded.meta)}
-            return
-        with CanvasStream(
+    def _batches(self, worker: int, workers: int) -> Generator[Batch]:
+        world = self.world
+        shares = partial(self._shares, world, worker, workers)
+        threads = decode_threads(self.stream, world.ranks_per_node * workers)
+        with ExitStack() as stack:
+            supply = stack.enter_context(
+                Supply(self.plan, self._location, shares, self.stream, run=self._run_folder, rank=world.rank)
+            )
+            if self._yields == "encoded":
+                batches = stack.enter_context(self._open_loader(supply, shares(), threads))
+            else:
+                batches = stack.enter_context(self._open_canvases(supply, shares(), threads, world))
+            # Closed first: reads that wait for a store must be given up before their threads can be joined.
+            stack.callback(supply.close)
+            for batch in batches:
+                supply.tally.commit(batch.slot)
+                yield self._as_dict(batch)
+
+    def _open_loader(self, supply: Supply, shares: Iterator[Share], threads: int) -> Loader:
+        return Loader(
             self.plan,
-            SampleReader(store).read,
+            supply.read,
             shares,
-            batch=len(offsets),
+            num_threads=supply.io_threads or threads,
+            ahead=self.stream.batches_ahead,
+            watch=supply.watch,
+        )
+
+    def _open_canvases(self, supply: Supply, shares: Iterator[Share], threads: int, world: World) -> CanvasStream:
+        return CanvasStream(
+            self.plan,
+            supply.read,
+            shares,
+            batch=len(world.share(self.batch)),
             canvas_px=self.stream.canvas_px,
-            num_threads=num_threads,
-            ahead=ahead,
-        ) as canvases:
-            for canvas in canvases:
-                lent = {"pixels": canvas.pixels, "size_px": canvas.size_px}
-                kept = {name: tensor.clone() for name, tensor in lent.items()} if self._copy else lent
-                yield kept | _facts(canvas, canvas.meta)
+            num_threads=threads,
+            io_threads=supply.io_threads,
+            ahead=self.stream.batches_ahead,
+            replace=supply.replace,
+            decoded=supply.tally.spent,
+            watch=supply.watch,
+        )
+
+    def _as_dict(self, batch: CanvasBatch | EncodedBatch) -> Batch:
+        """A batch in types that torch's and Lightning's loops pass on untouched."""
+        facts = {
+            "key": [sample.key for sample in batch.meta],
+            "labels": [sample.labels for sample in batch.meta],
+            "modality": torch.as_tensor(batch.modality),
+            "slot": torch.as_tensor(batch.slot),
+            "position": batch.position.slots,
+        }
+        if isinstance(batch, EncodedBatch):
+            return {"image": list(batch.images), **facts}
+        pixels, size_px = batch.pixels, batch.size_px
+        if self._copy:
+            pixels, size_px = pixels.clone(), size_px.clone()
+        return {"pixels": pixels, "size_px": size_px, **facts}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_world": self.world}
@@ -212,17 +270,6 @@ def _shared_number() -> torch.Tensor:
         return number.share_memory_()
     except RuntimeError:  # no /dev/shm: then torch cannot run worker processes either, and nobody will read it
         return number
-
-
-def _facts(batch: CanvasBatch | EncodedBatch, meta: tuple[SampleMeta, ...]) -> Batch:
-    """What both kinds of batch say, in types that torch's and Lightning's loops pass on untouched."""
-    return {
-        "key": [sample.key for sample in meta],
-        "labels": [sample.labels for sample in meta],
-        "modality": torch.as_tensor(batch.modality),
-        "slot": torch.as_tensor(batch.slot),
-        "position": batch.position.slots,
-    }
 
 
 def current_world(environ: Mapping[str, str] = os.environ) -> World:

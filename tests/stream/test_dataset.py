@@ -3,6 +3,7 @@
 import json
 import os
 import pickle  # nothing of ours is read with it: that others can send the dataset to their workers is tested
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from mermed import tar
 from mermed.batch import Position
 from mermed.config import MixConfig, StreamConfig
 from mermed.contract import load_manifest
@@ -231,6 +233,23 @@ def test_the_world_comes_from_torch_distributed_or_torchrun_and_never_from_a_gue
 def test_settings_that_make_no_sense_are_refused(collection):
     with pytest.raises(ConfigError):
         _dataset(collection, batch=0)
+
+
+def test_a_damaged_sample_is_replaced_at_its_slots_alone_and_journalled(collection, expected, tmp_path):
+    folder, run = tmp_path / "damaged", tmp_path / "run"
+    shutil.copytree(collection, folder)
+    run.mkdir()
+    reference = Plan(load_manifest(collection), MixConfig(), STREAM, 0).batch(range(1))[0]
+    span = tar.parse_index((folder / reference.row.index_name).read_text(), reference.row.name)[reference.index]
+    with (folder / reference.row.name).open("r+b") as shard:
+        shard.seek(span.image.offset + 60)
+        shard.write(b"\0\1\2\3")
+    lenient = replace(STREAM, max_failed=0.5)
+    met = _keys(_take(_dataset(folder, stream=lenient, run=run), 10))
+    changed = [slot for slot, (key, was) in enumerate(zip(met, expected, strict=True)) if key != was]
+    assert changed == [slot for slot, key in enumerate(expected) if key == span.key]
+    lines = [json.loads(line) for path in run.iterdir() for line in path.read_text().splitlines()]
+    assert {line["key"] for line in lines} == {span.key}
 
 
 def test_a_dataset_pickles_without_an_open_file(collection, expected):
