@@ -1,18 +1,19 @@
 """The outlook of a run: what it will read, from the manifest alone. Behind `mermed-train plan`; needs no torch."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mermed.address import parse_address
 from mermed.config import RunConfig
-from mermed.contract import Manifest, load_manifest
 from mermed.errors import ConfigError
 from mermed.stream.advice import advice
 from mermed.stream.footprint import footprints
 from mermed.stream.index import IndexShelf
 from mermed.stream.plan import Ledger, Plan
-from mermed.stream.store import Store, open_store, read_manifest
+from mermed.stream.store import open_manifest, open_store
 
 FIRST_KEYS = 8
 _TOUCHED_STEPS = 1000
@@ -50,7 +51,7 @@ def outlook(config: RunConfig, location: str | Path, machines: Machines | None =
     ConfigError when the mix does not fit the collection.
     """
     machines = machines or Machines()
-    store, manifest = _open(location)
+    manifest = open_manifest(location)
     plan = Plan(manifest, config.mix, config.stream, config.seed)
     batch, slots = config.train.batch, config.train.steps * config.train.batch
     accounts = plan.ledger(slots)
@@ -75,18 +76,13 @@ def outlook(config: RunConfig, location: str | Path, machines: Machines | None =
             "ranks": machines.ranks,
             "images_per_rank": batch / machines.ranks,
         },
-        "remote": "://" in str(location),
+        "remote": not parse_address(location).is_local,
         "touched": _touched(plan, config),
         "cache": _cache(plan, config, accounts, machines.nodes),
         "rates": _rates(machines, slots, read_bytes),
-        "first_keys": _first_keys(plan, store, min(FIRST_KEYS, slots)),
+        "first_keys": _first_keys(plan, location, min(FIRST_KEYS, slots)),
     }
     return facts | {"advice": advice(facts, manifest, config)}
-
-
-def _open(location: str | Path) -> tuple[Store, Manifest]:
-    store = open_store(location)
-    return store, read_manifest(store) if "://" in str(location) else load_manifest(Path(location))
 
 
 def _account(account: Ledger) -> dict[str, Any]:
@@ -151,6 +147,7 @@ def _rates(machines: Machines, slots: int, read_bytes: int) -> Mapping[str, floa
     return rates
 
 
-def _first_keys(plan: Plan, store: Store, count: int) -> list[str]:
-    shelf = IndexShelf(store)
-    return [shelf.span(reference.row, reference.index).key for reference in plan.batch(range(count))]
+def _first_keys(plan: Plan, location: str | Path, count: int) -> list[str]:
+    with closing(open_store(location)) as store:
+        shelf = IndexShelf(store)
+        return [shelf.span(reference.row, reference.index).key for reference in plan.batch(range(count))]

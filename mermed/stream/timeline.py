@@ -1,7 +1,7 @@
 """Whom a wait for a batch is owed to: the moments of the batch, and the wait divided among its causes by them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 READ_CAUSES = ("network", "cache", "disk")
@@ -71,8 +71,3 @@ class StallMeter:
         """Seconds stalled per cause since the last reading; then it starts over."""
         seconds, self._seconds = dict(self._seconds), defaultdict(float)
         return seconds
-
-
-def slowest(stalls: Sequence[Mapping[str, float]]) -> int:
-    """The rank whose data kept it waiting longest, from the stalls of all ranks; the lowest of those that tie."""
-    return max(range(len(stalls)), key=lambda rank: (sum(stalls[rank].values()), -rank))

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -104,59 +104,41 @@ def stall_shares(reading: Reading) -> dict[str, Number]:
 
 
 def grown(readings: Sequence[Reading], table: str, ending: str = "") -> dict[str, Number]:
-    """What the running counts in `table` have grown by over all sessions: they begin anew at each resumption.
+    """What the running counts in `table` have grown by over all sessions: those that fall have begun anew.
 
     Only names with that `ending` are looked at: a table may hold figures that are no counts beside them.
     """
-
-    def counts(reading: Reading) -> dict[str, Number]:
-        return {name: count for name, count in reading.get(table, {}).items() if name.endswith(ending)}
-
+    before: dict[str, Number] = {}
     total: dict[str, Number] = {}
-    for grew in _increments(readings, counts):
-        for name, count in grew.items():
-            total[name] = total.get(name, 0) + count
-    return total
-
-
-def _increments(
-    readings: Sequence[Reading], counts_of: Callable[[Reading], Mapping[str, Number]]
-) -> list[dict[str, Number]]:
-    """The growth of running counts from one reading to the next; a count below the one before has begun anew."""
-    before: Mapping[str, Number] = {}
-    grew = []
     for reading in readings:
-        counts = counts_of(reading)
-        restarted = any(counts.get(name, 0) < count for name, count in before.items())
-        grew.append({name: count - (0 if restarted else before.get(name, 0)) for name, count in counts.items()})
-        before = counts
-    return grew
+        for name, count in reading.get(table, {}).items():
+            if name.endswith(ending):
+                last = before.get(name, 0)
+                total[name] = total.get(name, 0) + (count - last if count >= last else count)
+                before[name] = count
+    return total
 
 
 def occupancies(readings: Sequence[Reading]) -> list[dict[str, Number]]:
     """Mean share of each queue that was full within each reading; where items were not counted, since the start."""
-
-    def sums(reading: Reading) -> dict[str, Number]:
-        queues = reading.get("queues", {})
-        items = {_queue_of(name): count for name, count in queues.items() if name.endswith("_items")}
-        filled = {f"{queue} filled": queues.get(f"{queue}_occupancy", 0.0) * count for queue, count in items.items()}
-        return items | filled
-
+    before: Mapping[str, Number] = {}
     shares = []
-    for reading, grew in zip(readings, _increments(readings, sums), strict=True):
+    for reading in readings:
         queues = reading.get("queues", {})
-        share = {_queue_of(name): value for name, value in queues.items() if name.endswith("_occupancy")}
-        for queue, value in share.items():
-            if grew.get(queue, 0.0) > 0.0:
-                share[queue] = min(max(grew[f"{queue} filled"] / grew[queue], 0.0), 1.0)
-            else:
-                share[queue] = value
-        shares.append(share)
+        names = [name.removesuffix("_occupancy") for name in queues if name.endswith("_occupancy")]
+        shares.append({name: _occupancy(queues, before, name) for name in names})
+        before = queues
     return shares
 
 
-def _queue_of(name: str) -> str:
-    return name.rsplit("_", 1)[0]
+def _occupancy(now: Mapping[str, Number], before: Mapping[str, Number], queue: str) -> Number:
+    """Mean share of `queue` that was full between two readings of its running mean over its items."""
+    share, items = now[f"{queue}_occupancy"], now.get(f"{queue}_items", 0)
+    earlier = before.get(f"{queue}_items", 0)
+    if not 0 < earlier < items:  # nothing was counted before, or the counts have begun anew
+        return share
+    filled = share * items - before[f"{queue}_occupancy"] * earlier
+    return min(max(filled / (items - earlier), 0.0), 1.0)
 
 
 def binned(points: Points, bins: int = 240) -> Points:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import fsspec
 import pytest
 
 from mermed.config import MixConfig, RunConfig, StreamConfig, TrainConfig, with_settings
@@ -12,7 +13,7 @@ from mermed.stream.footprint import footprints
 from mermed.stream.outlook import Machines, outlook
 from mermed.stream.plan import Plan
 from mermed.stream.reader import SampleReader
-from mermed.stream.store import LocalStore, open_store
+from mermed.stream.store import open_store
 
 BATCH = 32
 
@@ -110,10 +111,13 @@ def config():
 
 
 @pytest.fixture
-def remote(folder, monkeypatch):
-    """The outlook of the same collection at a URL."""
-    monkeypatch.setattr("mermed.stream.outlook.open_store", lambda location: LocalStore(folder))
-    return lambda config, machines=None: outlook(config, "https://host/bucket", machines)
+def remote(monkeypatch):
+    """The outlook of the same collection at a URL: an object store in this process."""
+    monkeypatch.setattr("mermed.stream.outlook.FIRST_KEYS", 0)
+    store = fsspec.filesystem("memory")
+    store.pipe(f"/outlook/{MANIFEST_NAME}", MANIFEST.encode())
+    yield lambda config, machines=None: outlook(config, "memory://outlook", machines)
+    store.rm("/outlook", recursive=True)
 
 
 def test_blocks_and_shards_touched_are_counted_not_guessed(folder, config):

@@ -177,6 +177,8 @@ def test_counts_that_begin_anew_with_a_resumption_are_summed_over_sessions():
     lines = [reading(step, session=session) for step, session in ((5, 5), (10, 10), (15, 5), (20, 10))]
     assert grown(lines, "incidents") == {"retries": 40}
     assert grown(lines, "causes_s")["decode"] == pytest.approx(40.0)
+    kept = [line | {"incidents": {"retries": n % 2, "replaced": n}} for n, line in enumerate(lines)]
+    assert grown(kept, "incidents") == {"retries": 2, "replaced": 3}, "a ledger goes on where another count begins anew"
 
 
 def test_occupancy_is_that_of_each_reading_not_the_mean_since_the_start():
