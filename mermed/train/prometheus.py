@@ -4,7 +4,6 @@ Every number of a reading becomes a metric `mermed_...`; numbers of a table beco
 """
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,14 @@ _GAUGES = {
     "queues": "Waits in seconds and occupancy of the stream's queues.",
     "lr": "Learning rate.",
 }
+_NAMES = {
+    "causes_s": "thread_seconds",
+    "images_per_s": "images_per_second",
+    "lr": "learning_rate",
+    "stall": "stall_share",
+    "stall_s": "stall_seconds",
+}
+"""Where Prometheus would have a figure named otherwise: units written out."""
 _LABELS = {
     "loss_by_modality": "modality",
     "queue_rank": "modality",
@@ -69,8 +76,7 @@ def prometheus_text(reading: Mapping[str, Any], run: str) -> str:
 
 
 def _metric(name: str, kind: str, text: str, value: Any, run: str) -> str:
-    # the names of units and counters that Prometheus expects
-    full = f"mermed_{re.sub('_s$', '_seconds', name)}{'_total' if kind == 'counter' else ''}"
+    full = f"mermed_{_NAMES.get(name, name)}{'_total' if kind == 'counter' else ''}"
     lines = [f"# HELP {full} {text}", f"# TYPE {full} {kind}"]
     if isinstance(value, Mapping):
         lines += [

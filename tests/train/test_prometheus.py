@@ -48,10 +48,11 @@ def test_the_figures_of_a_reading_are_there_with_their_labels():
     lines = prometheus_text(READING, "first").splitlines()
     for line in (
         'mermed_step{run="first"} 120.0',
+        'mermed_images_per_second{run="first"} 81.5',
         'mermed_slots_total{run="first"} 3360.0',
         'mermed_loss_by_modality{run="first",modality="cxr"} 4.0',
         'mermed_stall_seconds{run="first",cause="network"} 0.5',
-        'mermed_causes_seconds_total{run="first",cause="decode"} 12.5',
+        'mermed_thread_seconds_total{run="first",cause="decode"} 12.5',
         'mermed_incidents_total{run="first",kind="retries"} 3.0',
         'mermed_queues{run="first",figure="canvas_occupancy"} 0.9',
     ):
