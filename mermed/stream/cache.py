@@ -113,6 +113,8 @@ class Cache:
             self._watch.count("cache_fetched_bytes", len(content))
             if found and hashlib.sha256(content).hexdigest() == row.index_sha256:
                 self._keep(found, name, content)
+            elif found:
+                found.discard()
         return content
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
@@ -100,7 +100,9 @@ class Foresight:
         returns = {name: (piece, self._next_slot(piece)) for name, piece in stale.items()}
         with self._known_lock:
             self._known.update(returns)
-            return [self._moment(self._known[name][1]) if name in self._known else None for name in names]
+            slots = [self._known[name][1] if name in self._known else None for name in names]
+        moment = self._clock()
+        return [None if slot is None else moment(slot) for slot in slots]
 
     def close(self) -> None:
         """Stop fetching and wait for the threads; close the cache first, which wakes them. Safe to call twice."""
@@ -197,9 +199,10 @@ class Foresight:
         return NEVER
 
     def _moment(self, slot: int) -> float:
-        """When `slot` is read, in seconds since 1970, if the reader keeps its pace; infinite for NEVER."""
-        if slot == NEVER:
-            return float("inf")
-        position, passed = self._position, self._position - self._first
+        return self._clock()(slot)
+
+    def _clock(self) -> Callable[[int], float]:
+        """When a slot is read, in seconds since 1970, if the reader keeps its pace; infinite for NEVER."""
+        now, position, passed = time.time(), self._position, self._position - self._first
         pace_s = (time.monotonic() - self._began) / passed if passed > self._margin else _FIRST_PACE_S
-        return time.time() + max(0, slot - position) * pace_s
+        return lambda slot: float("inf") if slot == NEVER else now + max(0, slot - position) * pace_s
