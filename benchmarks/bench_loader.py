@@ -6,6 +6,7 @@ the number of workers that served them best in a trial.
 """
 
 import random
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -29,12 +30,18 @@ from peers.arms import (
 )
 from peers.border import PEERS
 
+sys.path.insert(0, str(harness.ROOT / "tests" / "stream" / "remote"))
+from fault_server import FaultServer, Folder
+
 CANVAS_PX, LARGE_PX = 512, 1024
-LIMIT, OURS, CACHED = "limit", "ours", "cached"
+LIMIT, OURS, CACHED, SCALED, REMOTE = "limit", "ours", "cached", "ours_scaled", "ours_remote"
 QUICK_PEERS = ("ours", "webdataset", "files", "grain", "dali")
 """A quick run takes those that start in a moment."""
 
-OVER_LIMIT_BAR, OVER_PEER_BAR, SCALED_BAR = 0.95, 1.03, 1.3
+OVER_LIMIT_BAR, OVER_PEER_BAR, SCALED_BAR, REMOTE_BAR = 0.95, 1.03, 1.3, 0.9
+LATENCY_S, ERROR_RATE = 0.05, 0.01
+"""What every request to the remote store waits, and how many of them fail at first."""
+AUDITED_BATCHES = 4
 FULL_ROUNDS = 7
 
 
@@ -69,27 +76,42 @@ def enter_full(lists: Lists, full: Images, peers: tuple[str, ...]) -> dict[str, 
     return {name: arm for name in (LIMIT, CACHED, *peers) if (arm := lists.enter(name, full))}
 
 
+def enter_remote(lists: Lists, full: Images, local: Arm, closing: ExitStack) -> Arm | None:
+    """Ours from a loopback store with latency and errors; raises SystemExit unless its data are those of `local`."""
+    server = closing.enter_context(FaultServer(Folder(local.out)))
+    server.latency_s, server.error_rate = LATENCY_S, ERROR_RATE
+    lists.environment[REMOTE] = {"MERMED_BENCH_URL": server.url}
+    remote = lists.enter(REMOTE, full)
+    if remote:
+        digests = {arm.ask("digest", batches=AUDITED_BATCHES)["sha256"] for arm in (local, remote)}
+        if len(digests) > 1:
+            raise SystemExit("the remote store gave other data than the local shards")
+    return remote
+
+
 def enter_large(lists: Lists, large: Images) -> dict[str, Arm]:
     """Images twice as large as the canvas: the limit decodes them whole and does no more, others reduce them."""
     arms = {
         LIMIT: lists.enter(LIMIT, large, prefix="large: ", side_px=LARGE_PX),
         OURS: lists.enter(OURS, large, prefix="large: ", levels=REDUCED_LEVELS),
-        "files": lists.enter("files", large, prefix="large: "),
+        SCALED: lists.enter(SCALED, large, prefix="large: ", levels=REDUCED_LEVELS),
     }
     return {name: arm for name, arm in arms.items() if arm}
 
 
 def ratios_of(full: Mapping[str, float], large: Mapping[str, float]) -> dict[str, harness.Ratio]:
-    """Ours against the limit, the best peer and the whole decode of large images, from medians by name."""
+    """Ours against the limit, the best peer, the whole decode of large images and itself, from medians by name."""
     ours = full[OURS]
-    peers = [median for name, median in full.items() if name not in (LIMIT, OURS, CACHED)]
+    peers = [full[name] for name in PEERS if name in full and name != OURS]
     ratios = {
         "ours_over_limit": harness.Ratio(value=ours / full[LIMIT], bar=OVER_LIMIT_BAR),
-        "scaled_over_limit": harness.Ratio(value=large[OURS] / large[LIMIT], bar=SCALED_BAR),
+        "scaled_over_limit": harness.Ratio(value=large[SCALED] / large[LIMIT], bar=SCALED_BAR),
         "headspace": harness.Ratio(value=full[CACHED] / ours),
     }
     if peers:
         ratios["ours_over_best_peer"] = harness.Ratio(value=ours / max(peers), bar=OVER_PEER_BAR)
+    if REMOTE in full:
+        ratios["remote_over_local"] = harness.Ratio(value=full[REMOTE] / ours, bar=REMOTE_BAR)
     return ratios
 
 
@@ -104,6 +126,7 @@ def settings_of(sizes: Sizes, full: Images, large: Images) -> dict[str, object]:
         "large_px": LARGE_PX,
         "large_batches": sizes.large_batches,
         "large_mean_image_kb": round(images.mean_bytes(large.folder) / 1000, 1),
+        "remote": {"latency_s": LATENCY_S, "error_rate": ERROR_RATE},
         "pins": [pin for name in PEERS for pin in environments.requirements_of(name)],
     }
 
@@ -117,6 +140,8 @@ def bench(options: harness.Options) -> harness.Report:
         full = make_images(folder / "full", stored_px=CANVAS_PX, batches=sizes.full_batches, copies=sizes.copies)
         large = make_images(folder / "large", stored_px=LARGE_PX, batches=sizes.large_batches, copies=sizes.copies)
         on_full = enter_full(lists, full, QUICK_PEERS if options.quick else PEERS)
+        if remote := enter_remote(lists, full, on_full[OURS], closing):
+            on_full[REMOTE] = remote
         on_large = enter_large(lists, large)
         arms = [*on_full.values(), *on_large.values()]
         if sizes.trial_batches:

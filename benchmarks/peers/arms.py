@@ -77,10 +77,14 @@ class Arm:
 
 
 class Lists:
-    """Enters contestants; keeps who is missing and why, by title or name."""
+    """Enters contestants; keeps who is missing and why, by title or name.
+
+    `environment` holds the variables that a contestant's process is started with.
+    """
 
     def __init__(self, folder: Path, closing: ExitStack) -> None:
         self.missing: dict[str, str] = {}
+        self.environment: dict[str, dict[str, str]] = {}
         self._folder = folder
         self._closing = closing
         self._running: dict[str, Contestant] = {}
@@ -88,7 +92,7 @@ class Lists:
     def _contestant(self, name: str) -> Contestant:
         """The child of a contestant, started when it is first needed."""
         if name not in self._running:
-            self._running[name] = self._closing.enter_context(Contestant(name))
+            self._running[name] = self._closing.enter_context(Contestant(name, env=self.environment.get(name)))
         return self._running[name]
 
     def enter(

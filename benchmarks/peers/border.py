@@ -30,7 +30,8 @@ PEERS = (
     "energon",
     "spdl",
 )
-"""Modules of contestants; `limit` and `cached` are measured beside them but are no loaders."""
+"""Modules of contestants. `limit` and `cached`, measured beside them, are no loaders; `ours_scaled` and `ours_remote`
+are ours under other conditions."""
 
 FEATURES = frozenset({"threads", "processes", "ranks", "state", "mix", "endless", "own decode"})
 """threads, processes: what `workers` counts. ranks: `rank` and `num_ranks` are obeyed. state: it can go on from
@@ -42,8 +43,11 @@ without an end; a source without it ends with its epoch."""
 class Source(Protocol):
     """An opened loader of one rank."""
 
-    def __iter__(self) -> Iterator[tuple[Any, list[str]]]:
-        """Batches: pixels as one uint8 array [B, S, S, 3] or [B, 3, S, S], and the keys of their samples, in order."""
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        """Batches: pixels as one uint8 array [B, S, S, 3] or [B, 3, S, S], and the keys of their samples, in order.
+
+        A third part may say the (height, width) that each image fills of its canvas.
+        """
         ...
 
     def state(self) -> Any:

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from mermed.world import World
 from peers import ours
 
 TITLE = "headspace (cached batches)"
@@ -53,12 +52,9 @@ def open(
     mix: bool = False,
 ) -> CachedSource:
     """Decode the batches to keep, then stop the engine."""
-    stream = ours.canvas_stream(
-        out, batch=batch, workers=workers, seed=seed, side_px=side_px, world=World(), first_slot=0
-    )
-    with stream:
-        kept = [
-            (canvases.pixels.clone(), [meta.key for meta in canvases.meta])
-            for canvases in itertools.islice(stream, CACHED_BATCHES)
-        ]
+    source = ours.open(out, batch=batch, workers=workers, seed=seed, side_px=side_px)
+    try:
+        kept = [(pixels.clone(), keys) for pixels, keys, _ in itertools.islice(source, CACHED_BATCHES)]
+    finally:
+        source.close()
     return CachedSource(kept)

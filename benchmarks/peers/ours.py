@@ -1,16 +1,17 @@
 """Ours: the canvas stream of mermed over tar shards, modalities in equal shares, exact at every prefix."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from mermed.config import MixConfig, StreamConfig
-from mermed.contract import load_manifest
 from mermed.stream.canvases import CanvasStream
-from mermed.stream.loader import rank_shares
+from mermed.stream.decode import Enough
+from mermed.stream.loader import Share, rank_shares
 from mermed.stream.plan import Plan
-from mermed.stream.reader import SampleReader
-from mermed.stream.store import LocalStore
+from mermed.stream.store import open_manifest
+from mermed.stream.supply import Supply
 from mermed.world import World
 from peers.collection import write_collection
 
@@ -21,35 +22,59 @@ ENDLESS = 1 << 40
 prepare = write_collection
 
 
-def canvas_stream(
-    out: Path, *, batch: int, workers: int, seed: int, side_px: int, world: World, first_slot: int
-) -> CanvasStream:
-    """The one place that knows how our engine is put together."""
-    plan = Plan(load_manifest(out), MixConfig(), StreamConfig(canvas_px=side_px), seed)
-    offsets = world.share(batch * world.num_ranks)
-    shares = rank_shares(first_slot, batch * world.num_ranks, offsets, ENDLESS)
-    return CanvasStream(
-        plan, SampleReader(LocalStore(out)).read, shares, batch=batch, canvas_px=side_px, num_threads=workers
-    )
-
-
 class OurSource:
-    """A CanvasStream as a Source; its whole state is the slots consumed."""
+    """Our engine as training puts it together, as a Source; its whole state is the slots consumed.
 
-    def __init__(self, stream: CanvasStream, slots: int) -> None:
-        self._stream = stream
-        self._slots = slots
+    `batch` images for this rank of `world`, from slot `first_slot` on, read from `location` (a folder or a URL).
+    """
 
-    def __iter__(self) -> Iterator[tuple[Any, list[str]]]:
-        for canvases in self._stream:
+    def __init__(
+        self,
+        location: str | Path,
+        stream: StreamConfig,
+        *,
+        batch: int,
+        seed: int,
+        world: World,
+        first_slot: int = 0,
+        enough: Enough | None = None,
+    ) -> None:
+        plan = Plan(open_manifest(location, stream.patience_s), MixConfig(), stream, seed)
+
+        def shares() -> Iterator[Share]:
+            whole = batch * world.num_ranks
+            return rank_shares(first_slot, whole, world.share(whole), ENDLESS)
+
+        self._slots = first_slot
+        self._closing = ExitStack()
+        supply = self._closing.enter_context(Supply(plan, location, shares, stream))
+        self._canvases = self._closing.enter_context(
+            CanvasStream(
+                plan,
+                supply.read,
+                shares(),
+                batch=batch,
+                canvas_px=stream.canvas_px,
+                num_threads=stream.num_threads,
+                io_threads=supply.io_threads,
+                enough=enough,
+                replace=supply.replace,
+                decoded=supply.tally.spent,
+                watch=supply.watch,
+            )
+        )
+        self._closing.callback(supply.close)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for canvases in self._canvases:
             self._slots = canvases.position.slots
-            yield canvases.pixels, [meta.key for meta in canvases.meta]
+            yield canvases.pixels, [meta.key for meta in canvases.meta], canvases.size_px
 
     def state(self) -> int:
         return self._slots
 
     def close(self) -> None:
-        self._stream.close()
+        self._closing.close()
 
 
 def open(
@@ -68,6 +93,6 @@ def open(
     """Slots from `state` on; the order is always mixed and shuffled, `mix` or not."""
     if not shuffle:
         raise NotImplementedError("the training order is always shuffled")
-    world, first = World(rank=rank, num_ranks=num_ranks), state or 0
-    stream = canvas_stream(out, batch=batch, workers=workers, seed=seed, side_px=side_px, world=world, first_slot=first)
-    return OurSource(stream, first)
+    stream = StreamConfig(canvas_px=side_px, num_threads=workers)
+    world = World(rank=rank, num_ranks=num_ranks)
+    return OurSource(out, stream, batch=batch, seed=seed, world=world, first_slot=state or 0)

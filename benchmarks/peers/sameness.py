@@ -12,13 +12,17 @@ from peers.decoding import decode
 
 
 def compared(source: Source, images: Path, batches: int, side_px: int) -> dict[str, Any]:
-    """Over the first `batches` batches: the mean and the largest distance in grey levels, and the images seen."""
+    """Over the first `batches` batches: the mean and the largest distance in grey levels, and the images seen.
+
+    A source that reduces images further than to `side_px` gives their sizes as a third part of its batches.
+    """
     worst, total, count = 0, 0.0, 0
     try:
-        for pixels, keys in itertools.islice(source, batches):
-            for canvas, key in zip(height_width_colour(pixels), keys, strict=True):
-                plain = decode((images / f"{key}.jpg").read_bytes(), side_px)
-                distance = np.abs(canvas.astype(np.int16) - plain)
+        for pixels, keys, *rest in itertools.islice(source, batches):
+            sides = [int(max(size)) for size in rest[0]] if rest else [side_px] * len(keys)
+            for canvas, key, side in zip(height_width_colour(pixels), keys, sides, strict=True):
+                plain = decode((images / f"{key}.jpg").read_bytes(), side)
+                distance = np.abs(canvas[:side, :side].astype(np.int16) - plain)
                 worst, total, count = max(worst, int(distance.max())), total + float(distance.mean()), count + 1
     finally:
         source.close()
@@ -29,7 +33,7 @@ def digest_of(source: Source, batches: int) -> str:
     """The sha256 of the keys and pixels of the first `batches` batches."""
     digest = hashlib.sha256()
     try:
-        for pixels, keys in itertools.islice(source, batches):
+        for pixels, keys, *_ in itertools.islice(source, batches):
             digest.update(" ".join(keys).encode())
             digest.update(np.ascontiguousarray(height_width_colour(pixels)).data)
     finally:
