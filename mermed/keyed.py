@@ -8,7 +8,8 @@ Everything is 64-bit integer arithmetic on numpy arrays, so one value is the sam
 
 import hashlib
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -51,6 +52,12 @@ def _scrambled(word: UInt64s) -> UInt64s:
     return mixed
 
 
+def _scrambled_one(word: int) -> int:
+    word = (word ^ (word >> 30)) * 0xBF58476D1CE4E5B9 % (1 << 64)
+    word = (word ^ (word >> 27)) * 0x94D049BB133111EB % (1 << 64)
+    return word ^ (word >> 31)
+
+
 def words(stream: ArrayLike, *counters: ArrayLike) -> UInt64s:
     """One 64-bit word per stream and counter tuple; they broadcast against each other."""
     with np.errstate(over="ignore"):
@@ -63,6 +70,12 @@ def words(stream: ArrayLike, *counters: ArrayLike) -> UInt64s:
 def uniform(stream: int, *counters: ArrayLike) -> NDArray[np.float64]:
     """Numbers in [0, 1) with 53 random bits, one per counter tuple."""
     return (words(stream, *counters) >> _U(11)).astype(np.float64) * 2.0**-53
+
+
+Network = Callable[[Any, Any, Iterable[Any], Callable[[Any], Any]], Any]
+"""A bijection of [0, 4**half_bits): word, half_bits, round_keys, scramble; all of them ints, or all uint64 arrays."""
+_FEW_WORDS = 8
+"""So few words are walked one by one: a call of numpy costs more than they do."""
 
 
 def permute(index: ArrayLike, length: ArrayLike, stream: ArrayLike) -> NDArray[np.int64]:
@@ -82,9 +95,6 @@ def unpermute(place: ArrayLike, length: ArrayLike, stream: ArrayLike) -> NDArray
     return _permuted(place, length, stream, _feistel_back)
 
 
-Network = Callable[[UInt64s, UInt64s, UInt64s], UInt64s]
-
-
 def _permuted(index: ArrayLike, length: ArrayLike, stream: ArrayLike, network: Network) -> NDArray[np.int64]:
     """Apply the network to every word until it lies below its length: still a bijection, now of range(length)."""
     shape = np.shape(index)
@@ -95,12 +105,18 @@ def _permuted(index: ArrayLike, length: ArrayLike, stream: ArrayLike, network: N
     limits, half_bits = lengths.astype(_U), _half_bits(lengths)
     per_round = words(np.ravel(np.asarray(stream, _U)), np.arange(FEISTEL_ROUNDS)[:, None])
     round_keys = np.broadcast_to(per_round, (FEISTEL_ROUNDS, *places.shape))
-    walked = network(places.astype(_U), half_bits, round_keys)
+    walked = network(places.astype(_U), half_bits, round_keys, _scrambled)
     outside = np.flatnonzero(walked >= limits)
-    while outside.size:
-        again = network(walked[outside], half_bits[outside], round_keys[:, outside])
+    while outside.size > _FEW_WORDS:
+        again = network(walked[outside], half_bits[outside], round_keys[:, outside], _scrambled)
         walked[outside] = again
         outside = outside[again >= limits[outside]]
+    for place in outside.tolist():
+        word, limit, bits = int(walked[place]), int(limits[place]), int(half_bits[place])
+        keys = round_keys[:, place].tolist()
+        while word >= limit:
+            word = network(word, bits, keys, _scrambled_one)
+        walked[place] = word
     return walked.astype(np.int64).reshape(shape)
 
 
@@ -112,19 +128,19 @@ def _half_bits(length: NDArray[np.int64]) -> UInt64s:
     return (np.bitwise_count(largest).astype(_U) + _U(1)) // _U(2)
 
 
-def _feistel(word: UInt64s, half_bits: UInt64s, round_keys: UInt64s) -> UInt64s:
+def _feistel(word: Any, half_bits: Any, round_keys: Iterable[Any], scramble: Callable[[Any], Any]) -> Any:
     """One pass of a balanced Feistel network: a bijection of [0, 4**half_bits)."""
-    mask = (_U(1) << half_bits) - _U(1)
+    mask = (1 << half_bits) - 1
     left, right = word >> half_bits, word & mask
     for round_key in round_keys:
-        left, right = right, left ^ (_scrambled(right ^ round_key) & mask)
+        left, right = right, left ^ (scramble(right ^ round_key) & mask)
     return (left << half_bits) | right
 
 
-def _feistel_back(word: UInt64s, half_bits: UInt64s, round_keys: UInt64s) -> UInt64s:
+def _feistel_back(word: Any, half_bits: Any, round_keys: Iterable[Any], scramble: Callable[[Any], Any]) -> Any:
     """The inverse of `_feistel`: its rounds undone, the last one first."""
-    mask = (_U(1) << half_bits) - _U(1)
+    mask = (1 << half_bits) - 1
     left, right = word >> half_bits, word & mask
-    for round_key in round_keys[::-1]:
-        left, right = right ^ (_scrambled(left ^ round_key) & mask), left
+    for round_key in reversed(list(round_keys)):
+        left, right = right ^ (scramble(left ^ round_key) & mask), left
     return (left << half_bits) | right
