@@ -1,5 +1,6 @@
 """Where shards lie: the interface that a local folder fills here, and that remote stores plug into."""
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import closing
@@ -9,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from mermed.address import check_file_name, parse_address
 from mermed.contract import MANIFEST_NAME, Manifest, load_manifest
-from mermed.errors import IntegrityError
+from mermed.errors import EnvironmentError_, IntegrityError, MermedError
 from mermed.stream.watch import Watch
 
 CHUNK_BYTES = 2**20
@@ -56,7 +57,7 @@ class LocalStore:
         """Up to `size` bytes from `offset`; raises IntegrityError when the file is gone."""
         descriptor = self._open(name)
         try:
-            return os.pread(descriptor, size, offset)
+            return _read(descriptor, name, offset, size)
         finally:
             os.close(descriptor)
 
@@ -65,7 +66,7 @@ class LocalStore:
         descriptor = self._open(name)
         try:
             while start < stop:
-                chunk = os.pread(descriptor, min(CHUNK_BYTES, stop - start), start)
+                chunk = _read(descriptor, name, start, min(CHUNK_BYTES, stop - start))
                 if not chunk:
                     raise too_short(name, stop, start)
                 sink(chunk)
@@ -93,12 +94,27 @@ class LocalStore:
         try:
             return os.open(self.folder / name, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise IntegrityError(
-                "a file of the collection cannot be opened",
-                where={"file": name},
-                found=error.strerror,
-                next_step="mermed-shard verify tells what else is missing",
-            ) from None
+            raise _unreadable("a file of the collection cannot be opened", name, error) from None
+
+
+def _read(descriptor: int, name: str, offset: int, size: int) -> bytes:
+    try:
+        return os.pread(descriptor, size, offset)
+    except OSError as error:
+        raise _unreadable("a file of the collection cannot be read", name, error) from None
+
+
+_OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def _unreadable(what: str, name: str, error: OSError) -> MermedError:
+    """IntegrityError, unless the machine is short of something: that says nothing about the file."""
+    if error.errno in _OF_THE_MACHINE:
+        return EnvironmentError_(
+            what, where={"file": name}, found=error.strerror, next_step="raise the limit (ulimit -n), or use less"
+        )
+    next_step = "mermed-shard verify tells what else is missing"
+    return IntegrityError(what, where={"file": name}, found=error.strerror, next_step=next_step)
 
 
 def too_short(name: str, expected: int, found: int) -> IntegrityError:

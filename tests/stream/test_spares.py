@@ -1,6 +1,8 @@
 """Replacement: one bad sample changes one slot, in the same way on every topology, and never goes unseen."""
 
+import errno
 import json
+import os
 import random
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -289,6 +291,38 @@ def test_a_store_that_is_down_is_never_replaced(world):
     spares = _spares(world, read=down)
     with pytest.raises(EnvironmentError_, match="does not answer"):
         spares.read(_plan(world).batch(range(1))[0])
+
+
+def test_a_disk_that_cannot_read_some_bytes_loses_those_samples_alone(world, tmp_path, monkeypatch):
+    """EIO at one place of one shard, as a bad sector gives it."""
+    before = _keys(world, range(60))
+    row = next(row for row in load_manifest(world).shards if row.name.endswith("us-train-000000.tar"))
+    bad = IndexShelf(LocalStore(world)).span(row, 4)
+    node, pread = (world / row.name).stat().st_ino, os.pread
+
+    def failing(descriptor, size, offset):
+        if os.fstat(descriptor).st_ino == node and offset <= bad.image.offset < offset + size:
+            raise OSError(errno.EIO, "Input/output error")
+        return pread(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", failing)
+    after = _keys(world, range(60), _spares(world, journal=Journal(tmp_path, 0, Watch())))
+    assert bad.key in before
+    assert [s for s in range(60) if before[s] != after[s]] == [s for s in range(60) if before[s] == bad.key]
+    assert {incident.detail for incident in incidents(tmp_path)} == {"a file of the collection cannot be read"}
+
+
+def test_a_machine_out_of_descriptors_stops_the_run_and_replaces_nothing(world, tmp_path, monkeypatch):
+    def none_left(path, flags):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    spares, first = _spares(world, journal=Journal(tmp_path, 0, Watch())), _plan(world).batch(range(1))[0]
+    monkeypatch.setattr(os, "open", none_left)
+    with pytest.raises(EnvironmentError_, match="cannot be opened") as caught:
+        spares.read(first)
+    monkeypatch.undo()
+    assert "Too many open files" in str(caught.value)
+    assert list(incidents(tmp_path)) == []
 
 
 def test_an_error_of_the_program_is_never_replaced(world):
