@@ -30,7 +30,10 @@ def bench(options: harness.Options, only: tuple[str, ...], rows: tuple[str, ...]
     console = Console(stderr=True)
     names = only or (QUICK if options.quick else tuple(name for name in PEERS if name != "files_pil"))
     columns, missing = fill(
-        names, rows, quick=options.quick, tell=lambda text: console.print(text, highlight=False, markup=False)
+        names,
+        rows,
+        quick=options.quick,
+        tell=lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
     )
     passed = {
         column.title: harness.Figure(

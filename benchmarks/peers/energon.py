@@ -19,15 +19,32 @@ from megatron.energon import (
 )
 from megatron.energon.flavors.base_dataset import Sample
 from megatron.energon.flavors.webdataset.prepare import WebdatasetPreparator
+from megatron.energon.flavors.webdataset.sample_loader import SliceState
+from megatron.energon.rng import SystemRngState
+from megatron.energon.savable_loader import SavableDataLoaderState, SavableDatasetCheckpoint, SavableDatasetState
+from megatron.energon.state import FlexState
 
-from peers import energon_state, webdataset
+from peers import webdataset
 from peers.decoding import decode
+from peers.states import from_json, to_json
 
 TITLE = "Megatron-Energon"
 REQUIREMENTS = ("megatron-energon==7.4.1", "webdataset==1.0.2")
 SUPPORTS = frozenset({"processes", "ranks", "state", "mix", "endless"})
 BUFFER_SAMPLES, SEQUENCE_SAMPLES = 100, 100
 BLEND = "blend.yaml"
+RECORDS = {
+    record.__name__: record
+    for record in (
+        FlexState,
+        SavableDataLoaderState,
+        SavableDatasetCheckpoint,
+        SavableDatasetState,
+        SliceState,
+        SystemRngState,
+    )
+}
+"""What its state is made of."""
 
 
 def prepare(images: Path, out: Path) -> None:
@@ -94,14 +111,14 @@ class EnergonSource:
     def __init__(self, loader: SavableDataLoader, state: Any) -> None:
         self._loader: Any = loader
         if state is not None:
-            loader.restore_state_rank(energon_state.from_json(state))
+            loader.restore_state_rank(from_json(state, RECORDS))
 
     def __iter__(self) -> Iterator[tuple[Any, list[str]]]:
         for batch in self._loader:
             yield batch.pixels, batch.keys
 
     def state(self) -> Any:
-        return energon_state.to_json(self._loader.save_state_rank())
+        return to_json(self._loader.save_state_rank(), RECORDS)
 
     def close(self) -> None:
         """Workers stop with their loader: it has no public way to be told."""

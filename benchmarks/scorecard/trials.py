@@ -11,6 +11,7 @@ from typing import Any
 
 from peers.child import Commands, serve
 from peers.measure import process_tree, resident_bytes
+from peers.states import from_json, to_json
 
 from scorecard import startup
 
@@ -28,7 +29,7 @@ class Trials(Commands):
     def run(self, out: str, batches: int, states_at: Sequence[int] = (), **opening: Any) -> dict[str, Any]:
         """Keys and sizes of up to `batches` batches, and the states after so many of them as `states_at` names."""
         read, begin = bytes_read(), time.perf_counter()
-        source = self._peer.open(Path(out), **opening)
+        source = self._open(out, **opening)
         keys, sizes, states, first_s = [], [], {}, None
         try:
             for pixels, names in limited(source, batches):
@@ -37,19 +38,19 @@ class Trials(Commands):
                 keys.append(names)
                 sizes.append(len(pixels))
                 if len(keys) in states_at:
-                    states[str(len(keys))] = source.state()
+                    states[str(len(keys))] = to_json(source.state())
         finally:
             source.close()
         return {"keys": keys, "sizes": sizes, "states": states, "first_s": first_s, "first_bytes": read}
 
     def journal(self, out: str, journal: str, batches: int, pause_s: float, **opening: Any) -> dict[str, Any]:
         """Train on a batch for `pause_s`, then save its keys and the state behind it as a line of `journal`; and on."""
-        source = self._peer.open(Path(out), **opening)
+        source = self._open(out, **opening)
         try:
             with open(journal, "a", encoding="utf-8") as file:
                 for _, names in limited(source, batches):
                     time.sleep(pause_s)
-                    file.write(json.dumps({"keys": names, "state": source.state()}) + "\n")
+                    file.write(json.dumps({"keys": names, "state": to_json(source.state())}) + "\n")
                     file.flush()
         finally:
             source.close()
@@ -60,7 +61,7 @@ class Trials(Commands):
 
         The source is not closed: that may take for ever now, and this process has no further use.
         """
-        taken = iter(self._peer.open(Path(out), **opening))
+        taken = iter(self._open(out, **opening))
         keys = [next(taken)[1] for _ in range(before)]
         workers = workers_of(os.getpid())
         if not workers:
@@ -81,6 +82,9 @@ class Trials(Commands):
         held = planned.start(prepared)
         seconds = time.perf_counter() - begin
         return {"seconds": seconds, "bytes": resident_bytes() - before, "first": repr(held)[:80]}
+
+    def _open(self, out: str, state: Any = None, **opening: Any) -> Any:
+        return self._peer.open(Path(out), state=from_json(state), **opening)
 
     @property
     def _name(self) -> str:
