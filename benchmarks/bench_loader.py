@@ -42,7 +42,7 @@ OVER_LIMIT_BAR, OVER_PEER_BAR, SCALED_BAR, REMOTE_BAR = 0.95, 1.03, 1.3, 0.9
 LATENCY_S, ERROR_RATE = 0.05, 0.01
 """What every request to the remote store waits, and how many of them fail at first."""
 AUDITED_BATCHES = 4
-FULL_ROUNDS = 7
+FULL_ROUNDS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def sizes_of(options: harness.Options) -> Sizes:
     """Seconds per measurement in a full run, so that starting workers is not what is measured."""
     if options.quick:
         return Sizes(full_batches=4, large_batches=2, trial_batches=0, copies=40)
-    return Sizes(full_batches=max(60, 12 * cores()), large_batches=max(12, 6 * cores()), trial_batches=12, copies=10)
+    return Sizes(full_batches=max(48, 12 * cores()), large_batches=max(12, 6 * cores()), trial_batches=12, copies=10)
 
 
 def make_images(folder: Path, *, stored_px: int, batches: int, copies: int) -> Images:

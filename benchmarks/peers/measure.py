@@ -25,7 +25,7 @@ def rate(open_source: Callable[[], Source], batches: int, *, memory: bool = Fals
         begin = time.perf_counter()
         source = open_source()
         try:
-            taken = iter(source)
+            taken = _taken(source)
             next(taken)
             first_s, cpu_s, start = time.perf_counter() - begin, cpu_seconds(), time.perf_counter()
             images = sum(len(next(taken)[1]) for _ in range(batches))
@@ -39,6 +39,15 @@ def rate(open_source: Callable[[], Source], batches: int, *, memory: bool = Fals
         "cpu_s_per_1000": cpu_s / images * 1000,
         "peak_mib": peak[0] / MIB if memory else None,
     }
+
+
+def _taken(source: Source) -> Iterator[Any]:
+    """The batches of a source; raises EOFError where it ends, since a measurement needs all it asked for."""
+    count = 0
+    for entry in source:
+        yield entry
+        count += 1
+    raise EOFError(f"the source ended after {count} batches, within a measurement")
 
 
 @contextmanager
