@@ -3,13 +3,11 @@
 import hashlib
 import os
 import pickle
-import re
 import subprocess
 import sys
 import tracemalloc
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,8 +19,6 @@ from mermed.stream.loader import rank_shares
 from mermed.stream.plan import Plan
 from mermed.stream.schedule import NEVER
 from mermed.world import World
-
-TESTS = Path(__file__).resolve().parent.parent
 
 
 def _plan(manifest, *, mix=None, seed=0, **stream):
@@ -190,11 +186,3 @@ def test_a_plan_over_a_hundred_million_samples_needs_no_table_of_them(shard_row)
         tracemalloc.stop()
     assert len(batch) == 256
     assert held < 2**20
-
-
-def test_every_test_that_the_page_on_order_names_exists():
-    page = (TESTS.parent / "docs" / "order.md").read_text("utf-8")
-    named = re.findall(r"`([\w/]+\.py)::(test_\w+)`", page)
-    assert len(named) > 30
-    for file, test in named:
-        assert f"\ndef {test}(" in (TESTS / file).read_text("utf-8"), f"{file}::{test}"
