@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Literal
 
@@ -139,7 +140,7 @@ def check_capacity(plan: Plan, stream: StreamConfig) -> None:
     if given < need:
         raise ConfigError(
             "the cache is smaller than what the order draws from at once",
-            expected=f"stream.cache_gib of {need / 2**30:.3g} or more",
+            expected=f"stream.cache_gib of {ceil(need / 2**30 * 1000) / 1000:.3f} or more",
             found=f"{stream.cache_gib:g}",
             next_step="a larger cache, or a smaller window: --set stream.window_blocks=N (0 mixes everything)",
         )
