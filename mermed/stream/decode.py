@@ -116,7 +116,9 @@ class Decoder:
         self._lent: CanvasBuffer | None = None
         self._closing = False
         self._pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="mermed-decode")
-        self._stage = Stage(self._submit(), ahead=ahead, name="canvas")
+        self._stage = Stage(
+            self._submit(), ahead=ahead, name="canvas", is_ready=lambda entry: all(row.done() for row in entry.rows)
+        )
 
     @property
     def stats(self) -> QueueStats:

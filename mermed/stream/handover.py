@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mermed.batch import CanvasBatch
+from mermed.stream.timeline import StallMeter
 from mermed.stream.watch import Watch
 
 
@@ -73,13 +74,21 @@ class _CudaCopy:
 class Handover:
     """Yields each batch of `canvases` with its pixels on the copier's device, the next copy already under way.
 
-    Sizes, modalities and slots stay on the host, where the views are drawn.
+    Sizes, modalities and slots stay on the host, where the views are drawn. What it waits for a copy to end is added to
+    `stalls`: it is the consumer that waits.
     """
 
-    def __init__(self, canvases: Iterator[CanvasBatch], copier: Copier, watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        canvases: Iterator[CanvasBatch],
+        copier: Copier,
+        watch: Watch | None = None,
+        stalls: StallMeter | None = None,
+    ) -> None:
         self._canvases = canvases
         self._copier = copier
         self._watch = watch or Watch()
+        self._stalls = stalls or StallMeter()
         self._under_way: tuple[CanvasBatch, Copy] | None = None
         self._last: Copy | None = None
         self._started = False
@@ -101,8 +110,9 @@ class Handover:
     def _start_next(self) -> tuple[CanvasBatch, Copy] | None:
         """Ask for a batch, which frees the buffer of the last one, and begin to copy it."""
         if self._last is not None:
-            with self._watch.timing("copy"):
+            with self._watch.lap() as spent_s, self._watch.timing("copy"):
                 self._last.wait()
+            self._stalls.add(spent_s)
         batch = next(self._canvases, None)
         if batch is None:
             return None

@@ -71,7 +71,9 @@ class Loader:
         self.read_at = 0.0
         self.read_s: dict[str, float] = {}
         self._pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="mermed-read")
-        self._stage = Stage(self._submit(), ahead=ahead, name="encoded")
+        self._stage = Stage(
+            self._submit(), ahead=ahead, name="encoded", is_ready=lambda entry: all(read.done() for read in entry[2])
+        )
 
     @property
     def stats(self) -> QueueStats:

@@ -103,7 +103,7 @@ def open_intake(
         teller = stack.enter_context(StallTeller(tell, supply.watch, canvases.queues))
         batches: Iterator[CanvasBatch] = canvases
         if device.type == "cuda":
-            batches = Handover(canvases, CudaCopier(device), supply.watch)
+            batches = Handover(canvases, CudaCopier(device), supply.watch, canvases.stalls)
         yield Intake(batches, canvases, supply, teller)
 
 

@@ -1,5 +1,6 @@
 """The hand-over to a device: no buffer is written while it is copied from, whatever the copy's speed."""
 
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 from mermed.batch import CanvasBatch, Position
 from mermed.stream.handover import CudaCopier, Handover
+from mermed.stream.timeline import StallMeter
 from mermed.stream.watch import Watch
 
 
@@ -131,3 +133,21 @@ def test_on_a_gpu_the_pixels_are_those_of_the_ring():
         torch.cuda._sleep(10_000_000)
         assert batch.pixels.device.type == "cuda"
         assert batch.pixels.unique().tolist() == [number]
+
+
+def test_a_wait_for_a_copy_is_a_stall_of_the_trainer(untyped):
+    class SlowCopy(LateCopy):
+        def wait(self):
+            time.sleep(0.05)
+            super().wait()
+
+    class SlowCopier(LateCopier):
+        def start(self, pixels):
+            return SlowCopy(pixels, self.log)
+
+    stalls, watch = StallMeter(), Watch()
+    assert len(list(Handover(Ring(4), SlowCopier([]), watch, stalls))) == 4
+    stalled_s = stalls.read()
+    assert set(stalled_s) == {"copy"}
+    assert stalled_s["copy"] == pytest.approx(watch.seconds()["copy"])
+    assert stalled_s["copy"] >= 3 * 0.05

@@ -75,3 +75,20 @@ def test_waits_are_counted_on_the_side_that_waits():
     for _ in fed:
         time.sleep(0.03)
     assert fed.stats.put_wait_s > 0.1
+
+
+def _given(*items):
+    yield from items
+
+
+def test_an_item_still_in_the_making_does_not_fill_the_queue():
+    first, second = threading.Event(), threading.Event()
+    with Stage(_given(first, second, first), ahead=3, name="t", is_ready=threading.Event.is_set) as stage:
+        deadline = time.monotonic() + 5
+        while stage._queue.qsize() < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        next(stage)
+        assert (stage.stats.filled, stage.stats.occupancy) == (0, 0.0)
+        second.set()
+        next(stage)
+        assert (stage.stats.filled, stage.stats.occupancy) == (1, 1 / 6)
