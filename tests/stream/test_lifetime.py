@@ -12,6 +12,7 @@ import time
 from itertools import islice
 from pathlib import Path
 
+import fsspec
 import pytest
 import torch
 import torch.distributed as dist
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from mermed.batch import Position
 from mermed.config import StreamConfig
+from mermed.errors import ConfigError
 from mermed.stream.dataset import MermedDataset
 
 STREAM = StreamConfig(canvas_px=32, num_threads=2)
@@ -169,6 +171,36 @@ def test_reading_on_does_not_grow_the_process(collection):
     batches.close()
     # Less than one object per sample; the queues hold some hundred more or fewer at each moment.
     assert blocks[1] - blocks[0] < 3000
+
+
+@pytest.fixture
+def in_memory(collection):
+    """The collection in a store that is not local."""
+    store = fsspec.filesystem("memory")
+    for path in collection.rglob("*"):
+        if path.suffix in {".tar", ".idx"} or path.name == "manifest.json":
+            store.pipe(f"/packed/{path.relative_to(collection)}", path.read_bytes())
+    yield "memory://packed"
+    store.rm("/packed", recursive=True)
+
+
+def test_a_cache_smaller_than_the_plan_needs_is_refused_with_the_need(in_memory, tmp_path):
+    stream = StreamConfig(num_threads=1, cache_dir=str(tmp_path), cache_gib=1e-5)
+    with pytest.raises(ConfigError, match="smaller than what the order draws") as caught:
+        next(iter(_dataset(in_memory, stream=stream)))
+    assert "cache_gib of" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_through_a_cache_gives_what_the_folder_gives_and_leaves_no_thread(collection, in_memory, tmp_path):
+    stream = StreamConfig(canvas_px=32, num_threads=2, cache_dir=str(tmp_path / "cache"), cache_gib=1.0)
+    before = threading.active_count()
+    cached, local = (_dataset(place, stream=stream, num_batches=6) for place in (in_memory, collection))
+    for one, two in zip(cached, local, strict=True):
+        assert one["key"] == two["key"]
+        assert torch.equal(one["pixels"], two["pixels"])
+    assert threading.active_count() == before
+    assert any((tmp_path / "cache").rglob("*"))
 
 
 @pytest.mark.parametrize("ahead", [1, 2, 8])
