@@ -173,4 +173,4 @@ def _columns(mixings: Mapping[str, Mixing]) -> dict[str, dict[str, float | str]]
 
 
 if __name__ == "__main__":
-    main(run)
+    main(run, full_rounds=5)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,7 +140,7 @@ class ShardRow:
     index_sha256: str
 
     def __post_init__(self) -> None:
-        if self.name.startswith("/") or ".." in Path(self.name).parts:
+        if self.name.startswith("/") or ".." in self.name.split("/"):
             raise ContractError("a shard lies outside its collection", where={"shard": self.name})
 
     @property
@@ -182,7 +182,8 @@ class Manifest:
 
     def encode(self) -> bytes:
         """The bytes of manifest.json."""
-        return json.dumps(asdict(self), sort_keys=True, indent=1, ensure_ascii=True).encode() + b"\n"
+        content = _shallow(self) | {"shards": [_shallow(row) for row in self.shards]}
+        return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=True).encode() + b"\n"
 
     @classmethod
     def decode(cls, encoded: bytes) -> Self:
@@ -204,6 +205,11 @@ class Manifest:
             return cls(shards=rows, **content)
         except (TypeError, KeyError) as error:
             raise ContractError(f"{MANIFEST_NAME} has unknown or missing fields", found=str(error)) from None
+
+
+def _shallow(value: ShardRow | Manifest) -> dict[str, Any]:
+    """The fields of `value` by name, as they are: `asdict` copies each of them, which takes seconds for 10^5 rows."""
+    return {name: getattr(value, name) for name in value.__slots__}
 
 
 def load_manifest(folder: Path) -> Manifest:
