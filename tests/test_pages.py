@@ -1,5 +1,6 @@
 """The pages about loaders keep their word: each failure has its test or its reason, each figure is that of a record."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -46,3 +47,57 @@ def test_the_look_for_missing_tests_finds_them():
         "test_pages.py::test_never_written",
         "test_gone.py::",
     ]
+
+
+def test_the_page_of_loaders_shows_what_the_records_give():
+    page, peer_table = (ROOT / "docs" / "loaders.md").read_text("utf-8"), _peer_table()
+    begin, end = page.index(peer_table.BEGIN) + len(peer_table.BEGIN), page.index(peer_table.END)
+    assert page[begin:end].strip() == peer_table.block(), "tools/peer_table.py --write"
+
+
+def test_a_record_is_shown_with_every_contestant_loss_and_absence():
+    record = {
+        "bench": "bench_loader",
+        "folder": "a",
+        "commit": "abc",
+        "n": 5,
+        "unit": "images/s",
+        "median": {
+            "limit (decoder alone)": 200.0,
+            "ours": 190.0,
+            "peer": 195.0,
+            "large: limit": 50.0,
+            "large: ours": 70.0,
+        },
+        "columns": {"first batch (s)": {"ours": 0.5, "peer": 2.0}},
+        "ratio": {"ours_over_best_peer": 0.974},
+        "bar": {"ours_over_best_peer": 1.03},
+        "missing": {"gone": "does not install"},
+        "environment": {"hardware": "cpu", "cores": 2, "date": "2026-01-01"},
+    }
+    lines = _peer_table().section(record)
+    assert "| peer | 195 | 0.97 | 2 |" in lines
+    assert "| ours | 190 | 0.95 | 0.5 |" in lines
+    assert "| large: ours | 70 | 1.40 |  |" in lines
+    assert lines.index("| peer | 195 | 0.97 | 2 |") < lines.index("| ours | 190 | 0.95 | 0.5 |")
+    assert "- `ours_over_best_peer` 0.974 (bar 1.03)" in lines
+    assert "- missing: gone (does not install)" in lines
+
+
+def test_a_scorecard_is_shown_with_its_marks_and_words():
+    cells = {"order": {"text": "3 orders", "passes": False, "figures": {}}}
+    record = {
+        "data": {"ours": {"cells": {"order": {"text": "1 order", "passes": True}}}, "peer": {"cells": cells}},
+        "median": {"ours": 1, "Peer": 0},
+    }
+    lines = _peer_table().scorecard_table(record)
+    assert lines[0] == "|  | ours | Peer |"
+    assert lines[2] == "| different orders over ranks and workers | pass 1 order | **fail** 3 orders |"
+    assert lines[-1] == "| rows passed | 1 | 0 |"
+
+
+def _peer_table():
+    spec = importlib.util.spec_from_file_location("peer_table", ROOT / "tools" / "peer_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
