@@ -130,3 +130,9 @@ def test_all_ranks_have_as_many_batches_of_the_same_size_whatever_the_number_of_
     assert samples == 31
     parts = [world.read(0, World(rank=r, num_ranks=num_ranks), 1, num_ranks * 2, 4) for r in range(num_ranks)]
     assert {tuple(len(slots) for slots, _, _ in rank) for rank in parts} == {(2, 2, 2, 2)}
+
+
+def test_one_shard_is_enough_for_four_ranks_of_eight_threads(small_world):
+    world = small_world(1)
+    ranks = [world.read(0, World(rank=rank, num_ranks=4), 8, 12, 3) for rank in range(4)]
+    assert _joined(ranks) == world.expected(0, 12, 3)
