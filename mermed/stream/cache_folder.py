@@ -117,6 +117,7 @@ class CacheFolder:
 
     def __init__(self, path: Path, capacity_bytes: int) -> None:
         self.path = Path(path)
+        self._prefix = f"{self.path}{os.sep}"  # joining strings is what a warm read would notice most
         self.capacity_bytes = capacity_bytes
         self._refuse_foreign()
         with suppress(FolderError):
@@ -148,7 +149,7 @@ class CacheFolder:
     def open(self, name: str) -> int | None:
         """A descriptor of the complete file `name`, None when it is not there or cannot be read."""
         try:
-            return os.open(self.path / name, os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(self._prefix + name, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
 

@@ -29,7 +29,10 @@ class Returning(Protocol):
     """An order that knows when a sample comes again; one that does not, such as manifest order, reads each once."""
 
     def next_slot(self, row: ShardRow, block: range, slot: int) -> int:
-        """The first slot at or after `slot` that draws one of the samples `block` of `row`."""
+        """The first slot at or after `slot` that draws one of the samples `block` of `row`; NEVER when none does.
+
+        Raises KeyError for a row that it does not draw from.
+        """
         ...
 
 
@@ -71,9 +74,7 @@ class Foresight:
         self._lookups = ThreadPoolExecutor(_LOOKUP_THREADS, thread_name_prefix="mermed-lookup")
         self._threads = [threading.Thread(target=self._walk, name="mermed-foresight", daemon=True)]
         if isinstance(order, Returning):
-            self._threads.append(
-                threading.Thread(target=self._adopt, args=(order, rows), name="mermed-adopt", daemon=True)
-            )
+            self._threads.append(threading.Thread(target=self._adopt, args=(rows,), name="mermed-adopt", daemon=True))
         cache.foreseen = self.foreseen
         for thread in self._threads:
             thread.start()
@@ -179,7 +180,7 @@ class Foresight:
             self._met_bytes -= piece.size
             self._cache.stamp(piece, self._moment(slot))
 
-    def _adopt(self, order: Returning, rows: Iterable[ShardRow]) -> None:
+    def _adopt(self, rows: Iterable[ShardRow]) -> None:
         """Learn when the pieces that earlier runs left are needed, one after the other beside the walk."""
         by_sha256 = {row.sha256: row for row in rows}
         for entry in self._cache.entries():
@@ -188,15 +189,19 @@ class Foresight:
                 return
             if piece is None or piece.name in self._known:
                 continue
-            slot = order.next_slot(piece.row, piece.block, self._position)
+            slot = self._next_slot(piece)
             if slot != NEVER and self._pieces.holds(piece, self._order.batch(range(slot, slot + 1))[0]):
                 with self._known_lock:
                     self._known.setdefault(piece.name, (piece, slot))
 
     def _next_slot(self, piece: Piece) -> int:
-        if isinstance(self._order, Returning):
+        """The slot of the next draw from `piece`; NEVER where the order does not draw from it or does not know."""
+        if not isinstance(self._order, Returning):
+            return NEVER
+        try:
             return self._order.next_slot(piece.row, piece.block, self._position)
-        return NEVER
+        except KeyError:
+            return NEVER
 
     def _moment(self, slot: int) -> float:
         return self._clock()(slot)

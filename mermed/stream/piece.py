@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from mermed.contract import ShardRow
 from mermed.stream.index import IndexShelf
 from mermed.stream.plan import Reference
+
+_EXTENTS_HELD = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +51,13 @@ class Pieces:
     """Which piece a sample is read from: its block, or its whole shard."""
 
     def __init__(self, indexes: IndexShelf, unit: Literal["block", "shard"]) -> None:
-        self._indexes = indexes
+        self._extent = lru_cache(_EXTENTS_HELD)(indexes.extent)
         self._unit = unit
 
     def of(self, reference: Reference) -> Piece:
         """The piece that holds the sample of `reference`; raises what `IndexShelf.extent` raises."""
         row, block = reference.row, self._block(reference)
-        start, stop = (0, row.bytes) if self._unit == "shard" else self._indexes.extent(row, block)
+        start, stop = (0, row.bytes) if self._unit == "shard" else self._extent(row, block)
         return Piece(row, block, start, stop)
 
     def holds(self, piece: Piece, reference: Reference) -> bool:

@@ -100,15 +100,17 @@ def test_what_an_earlier_run_left_is_known_again_unless_its_blocks_were_others(w
     with walking(plan) as (cache, _, _):
         _until(lambda: len(cache.entries()) == 32)
         odd = made_up.piece(1, of=plan.sources[0][0].rows[0], block=4)
+        foreign = made_up.piece(of=made_up.row("val.tar", dataset="held_out"))
         cache.read_at(odd, odd.start, 5)
+        cache.read_at(foreign, foreign.start, 5)
         names = [entry.name for entry in cache.entries()]
     other = Plan(Manifest(shards=plan.sources[0][0].rows), MixConfig(), StreamConfig(block_samples=8), 1)
-    with walking(other, batches=0, rows=plan.sources[0][0].rows) as (cache, foresight, _):
+    with walking(other, batches=0, rows=[*plan.sources[0][0].rows, foreign.row]) as (cache, foresight, _):
         foresight._threads[1].join()
         entries = cache.entries()
         needs = {entry.name: need for entry, need in zip(entries, foresight.foreseen(entries), strict=True)}
         assert needs.keys() == set(names)
-        assert [name.split(".")[0] for name, need in needs.items() if need is None] == [odd.name]
+        assert {name.split(".")[0] for name, need in needs.items() if need is None} == {odd.name, foreign.name}
         first = other.batch(range(1))[0]
         soonest = min((need, name) for name, need in needs.items() if need is not None)[1]
         assert soonest.startswith(f"{first.row.sha256}-{first.block.start}-")
