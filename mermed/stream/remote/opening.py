@@ -4,7 +4,7 @@ import importlib.util
 import os
 from pathlib import Path
 
-from fsspec.config import conf
+from fsspec import config
 
 from mermed.address import EXTRAS, WEB_SCHEMES, Address
 from mermed.errors import missing_extra
@@ -20,8 +20,11 @@ def open_transport(address: Address, client: str, stall_s: float = STALL_S) -> T
 
     `client` is fsspec, obstore or auto: obstore for the object stores where it is installed and can find the
     credentials. The web is always read by our own checked requests over the session of fsspec, because obstore follows
-    redirects to anywhere. Raises EnvironmentError_ naming the extra when a package is missing.
+    redirects to anywhere. The settings of fsspec are read again from their files and the environment, as they may hold
+    credentials that were renewed. Raises EnvironmentError_ naming the extra when a package is missing.
     """
+    config.set_conf_files(config.conf_dir, config.conf)
+    config.set_conf_env(config.conf)
     if address.scheme in WEB_SCHEMES:
         _need("aiohttp", address)
         from mermed.stream.remote.web import WebTransport
@@ -57,7 +60,7 @@ def _use_obstore(address: Address, client: str) -> bool:
 
 def _needs_fsspec(scheme: str) -> bool:
     """Whether credentials or settings lie where obstore does not look: fsspec's own, or a profile of S3."""
-    if conf.get(scheme):
+    if config.conf.get(scheme):
         return True
     if scheme != "s3" or "AWS_ACCESS_KEY_ID" in os.environ:
         return False
