@@ -119,6 +119,8 @@ class TrainConfig:
     """Steps between two checkpoints."""
     keep_last: int = 3
     """Checkpoints kept; older ones are deleted."""
+    prometheus: str = ""
+    """File NAME.prom, for a node exporter, that always holds the newest reading; empty: none."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "log_every", "checkpoint_every", "keep_last"):

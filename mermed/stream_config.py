@@ -58,7 +58,7 @@ MACHINE_SETTINGS = frozenset(
         "patience_s",
         "store_client",
     )
-)
+) | {"train.prometheus"}
 """Settings that change no result, only where and how fast it is computed: a run may go on with others."""
 RESUME_SETTINGS = MACHINE_SETTINGS | {"stream.tombstones", "stream.max_failed", "stream.max_failed_in_a_row"}
 """Settings that a run may go on with others of: those above, and what says which samples cannot be used any more."""

@@ -26,6 +26,7 @@ def main() -> None:
     mermed-train views --shards DIR --out FILE.png    look at the 12 views of one image per modality
     mermed-train run PRESET --shards DIR --out RUN    train
     mermed-train resume RUN                           go on after any kind of end
+    mermed-train report RUN                           look at what it did: RUN/report.html
     """
 
 
@@ -131,15 +132,16 @@ def resume(run: Path, shards: str | None, settings: tuple[str, ...]) -> None:
 
 
 def _train(config: RunConfig, shards: str, out: Path, *, resume: bool) -> None:
-    from rich.console import Console
-
+    from mermed.cli.console import RunConsole
     from mermed.train.loop import train
+    from mermed.train.report import try_report
     from mermed.train.run import open_data
     from mermed.world import world_from
 
-    console, world = Console(stderr=True), world_from()
+    console, world = RunConsole(stderr=True), world_from()
     outcome = train(config, open_data(config, shards), out, world, console, resume=resume)
     if world.is_main:
+        console.print(try_report(out), highlight=False, markup=False, soft_wrap=True)
         state = outcome.state
         click.echo(f"{out}: step {state.step} of {config.train.steps}, {state.slots} images, audit {state.audit:016x}")
     if outcome.was_preempted:
@@ -147,6 +149,15 @@ def _train(config: RunConfig, shards: str, out: Path, *, resume: bool) -> None:
             click.echo(f"stopped on request; go on with: mermed-train resume {out}", err=True)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sys.exit(EXIT_PREEMPTED)
+
+
+@main.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def report(run: Path) -> None:
+    """Write RUN/report.html from what the run left so far; also while it goes on. Needs neither GPU nor torch."""
+    from mermed.train.report import write_report
+
+    click.echo(str(write_report(run)))
 
 
 @main.command()

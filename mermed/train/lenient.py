@@ -1,6 +1,7 @@
 """Writing that may fail: logs of a run on a full disk are worth one warning, never the run."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 
 class Lenient:
@@ -17,9 +18,13 @@ class Lenient:
         except OSError as error:
             if name not in self._failing:
                 self._failing.add(name)
-                self._tell(f"{name} cannot be written ({error.strerror or type(error).__name__}); the run goes on")
+                self._say(f"{name} cannot be written ({error.strerror or type(error).__name__}); the run goes on")
             return False
         if name in self._failing:
             self._failing.remove(name)
-            self._tell(f"{name} is written again; what came in between is missing from it")
+            self._say(f"{name} is written again")
         return True
+
+    def _say(self, text: str) -> None:
+        with suppress(OSError):  # the console may be what fails
+            self._tell(text)

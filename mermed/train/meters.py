@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
-METRICS_NAME = "metrics.jsonl"
+from mermed.train.readings import METRICS_NAME
 
 
 class StepClock:

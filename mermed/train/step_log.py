@@ -1,6 +1,7 @@
 """The log of a run's steps: one reading every few steps, from the main rank; the others take part in its sums."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from torch import Tensor
 from mermed.stream.watch import CAUSES
 from mermed.train.checkpoint import RunState
 from mermed.train.intake import Intake
+from mermed.train.lenient import Lenient
 from mermed.train.meters import LiveLine, MetricsWriter, StepClock
+from mermed.train.prometheus import PrometheusFile
+from mermed.train.readings import METRICS_NAME
 from mermed.train.run import RunData
 from mermed.train.step import StepResult, Trainer
 
@@ -33,8 +37,11 @@ class StepLog:
         self._intake = intake
         self._names = data.manifest.modalities
         is_main = trainer.world.is_main
+        self._lenient = Lenient(partial(console.print, style="bold red", markup=False, soft_wrap=True))
         self._writer = MetricsWriter(run, state.step) if is_main else None
         self._line = LiveLine(console, trainer.config.train.steps, state.step) if is_main else None
+        path = trainer.config.train.prometheus
+        self._prometheus = PrometheusFile(Path(path), run.resolve().name) if is_main and path else None
 
     def write(self, state: RunState, result: StepResult) -> None:
         """Gather the reading of the step that led to `state`, then write and show it."""
@@ -57,8 +64,10 @@ class StepLog:
             "audit": f"{state.audit:016x}",
         }
         if self._writer is not None and self._line is not None:
-            self._writer.write(figures)
-            self._line.show(figures)
+            self._lenient.attempt(METRICS_NAME, partial(self._writer.write, figures))
+            self._lenient.attempt("the console", partial(self._line.show, figures))
+        if self._prometheus is not None:
+            self._lenient.attempt("the file for Prometheus", partial(self._prometheus.write, figures))
 
     def _collapse(self) -> dict[str, dict[str, float]]:
         """How alike the queue's rows are: in a collapse the effective rank falls to 1 and the cosine rises to 1."""
@@ -121,7 +130,7 @@ class StepLog:
     def __exit__(self, *failure: Any) -> None:
         if self._writer is not None and self._line is not None:
             self._line.__exit__(*failure)
-            self._writer.close()
+            self._lenient.attempt(METRICS_NAME, self._writer.close)
 
 
 def world_sum(trainer: Trainer, values: NDArray[np.float64]) -> NDArray[np.float64]:

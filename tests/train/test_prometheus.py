@@ -104,7 +104,7 @@ def test_a_full_disk_is_told_once_and_once_more_when_it_is_over():
     assert told == ["metrics.jsonl cannot be written (No space left on device); the run goes on"]
     full = False
     assert lenient.attempt("metrics.jsonl", write)
-    assert told[1:] == ["metrics.jsonl is written again; what came in between is missing from it"]
+    assert told[1:] == ["metrics.jsonl is written again"]
     assert lenient.attempt("metrics.jsonl", write)
     assert len(told) == 2
 
@@ -121,3 +121,10 @@ def test_two_logs_are_told_apart_and_a_mistake_of_the_program_is_not_hidden():
     assert len(told) == 2
     with pytest.raises(ZeroDivisionError):
         lenient.attempt("metrics.jsonl", lambda: 1 / 0)
+
+
+def test_a_console_that_fails_too_harms_nobody():
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    assert not Lenient(fail).attempt("the console", fail)
