@@ -11,7 +11,7 @@ from typing import Any
 from peers.contestant import Contestant, PeerFailed
 
 MODULE = "scorecard.trials"
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 
 
 class Crew:

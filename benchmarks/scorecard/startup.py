@@ -83,7 +83,10 @@ def _mosaicml(folder: Path) -> Any:
     from streaming import StreamingDataset
 
     dataset = StreamingDataset(local=str(folder), batch_size=BATCH, shuffle=True, shuffle_seed=SEED)
-    epoch, sample = dataset._resume_incr_epoch()  # the two steps of its iterator before it reads
+    # what its iterator does before it reads
+    dataset._unique_worker_world = dataset._unique_rank_world.detect_workers()
+    dataset._parallel_worker_world = dataset._parallel_rank_world.detect_workers()
+    epoch, sample = dataset._resume_incr_epoch()
     return dataset, dataset._get_work(epoch, sample)[:BATCH]
 
 

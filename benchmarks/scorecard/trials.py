@@ -92,13 +92,14 @@ class Trials(Commands):
 
 
 def limited(source: Any, batches: int) -> Iterator[tuple[Any, list[str]]]:
-    """Up to `batches` batches: not one more is asked for, since that would move the state of some loaders."""
+    """Pixels and keys of up to `batches` batches; not one more is asked for, since that moves the state of some."""
     taken = iter(source)
     for _ in range(batches):
         try:
-            yield next(taken)
+            pixels, keys, *_ = next(taken)
         except StopIteration:
             return
+        yield pixels, keys
 
 
 def said(error: BaseException) -> str:
