@@ -30,7 +30,7 @@ class CachedReader:
     `shares` must be those of the loader, drawn a second time; `rows` are the shards of the collection. A sample whose
     bytes changed on the local disk is fetched once more; what is bad at the store raises as it does without a cache.
     Results never depend on the cache. `indexes` tells where samples lie. Close it, after the loader, to stop its
-    threads.
+    threads; that closes the store.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class CachedReader:
         threads: int = FETCH_THREADS,
         ahead_bytes: int = AHEAD_BYTES,
     ) -> None:
+        self._store = store
         self._watch = watch
         self._cache = Cache(folder, capacity_bytes, store, watch, inspect=self._inspect)
         cached = CachedIndexes(store, self._cache, rows)
@@ -72,8 +73,9 @@ class CachedReader:
             return tar.read_sample(read_at, span, row.name)
 
     def close(self) -> None:
-        """Stop fetching and wait for the threads; safe to call twice."""
+        """Stop fetching, close the store, whose waiting reads end so, and wait for the threads; safe to call twice."""
         self._cache.close()
+        self._store.close()
         self._foresight.close()
 
     def __enter__(self) -> "CachedReader":

@@ -2,6 +2,7 @@
 
 import shutil
 import threading
+import time
 from contextlib import closing
 
 import pytest
@@ -193,6 +194,17 @@ def test_a_shard_that_is_gone_fails_where_it_is_read_and_nowhere_else(collection
 def test_closing_ends_all_threads(collection, opened):
     with opened(collection) as reader:
         reader.read(_plan(collection).batch(range(1))[0])
+        reader.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("mermed-")]
+
+
+def test_closing_does_not_wait_for_a_store_that_is_down(collection, opened):
+    with serving(collection) as server:
+        server.go_down(600)
+        watch = Watch()
+        reader = opened(collection, open_store(server.url, watch=watch, patience_s=600.0), watch=watch)
+        while not watch.reasons():
+            time.sleep(0.01)
         reader.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("mermed-")]
 
