@@ -1,5 +1,7 @@
 """The pages about loaders keep their word: each failure has its test or its reason, each figure is that of a record."""
 
+import ast
+import importlib
 import importlib.util
 import re
 from pathlib import Path
@@ -101,3 +103,13 @@ def _peer_table():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_examples_on_the_page_of_loaders_are_python_that_imports_what_exists():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "loaders.md").read_text("utf-8"), re.S)
+    assert len(blocks) >= 3
+    imported = [node for block in blocks for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
+    ours = [(node.module, alias.name) for node in imported for alias in node.names if node.module.startswith("mermed")]
+    assert {name for _, name in ours} == {"MermedDataset", "webdataset_pipeline"}
+    for module, name in ours:
+        assert hasattr(importlib.import_module(module), name)

@@ -5,7 +5,7 @@ import os
 import secrets
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -18,14 +18,15 @@ import torch.distributed as dist
 from torch.utils.data import IterableDataset, get_worker_info
 
 from mermed.batch import CanvasBatch, EncodedBatch, Position
-from mermed.config import MixConfig, StreamConfig
 from mermed.errors import ConfigError, ResumeError
+from mermed.mix_config import MixConfig
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import Loader, Share, rank_shares
 from mermed.stream.origin import origin_of
 from mermed.stream.plan import Plan
-from mermed.stream.store import open_store, read_manifest
+from mermed.stream.store import open_manifest
 from mermed.stream.supply import Supply, decode_threads
+from mermed.stream_config import StreamConfig
 from mermed.world import World, world_from
 
 Batch = dict[str, Any]
@@ -98,8 +99,7 @@ class MermedDataset(IterableDataset[Batch]):
         self._world = world
         self._run_folder = Path(run) if run is not None else None
         mix = mix or MixConfig()
-        with closing(open_store(location, patience_s=self.stream.patience_s)) as store:
-            manifest = read_manifest(store)
+        manifest = open_manifest(location, self.stream.patience_s)
         self.plan = Plan(manifest, mix, self.stream, seed)
         self._origin = origin_of(manifest.digest, mix, self.stream, seed)
         self._begun_with = _shared_number()

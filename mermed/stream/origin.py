@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mermed import keyed
-from mermed.config import MixConfig, StreamConfig
 from mermed.contract import canonical_json
 from mermed.errors import ResumeError
+from mermed.mix_config import MixConfig
+from mermed.stream_config import StreamConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ import numpy as np
 from mermed import keyed, tar
 from mermed.contract import IMAGE_EXTENSIONS, META_EXTENSION, SampleMeta, ShardRow
 from mermed.errors import ConfigError, ContractError, IntegrityError, MermedError, missing_extra
-from mermed.stream.store import Store, open_store, read_manifest
+from mermed.stream.store import Store, open_manifest, open_store
 
 if TYPE_CHECKING:
     from webdataset.compat import FluidWrapper
@@ -46,8 +46,7 @@ def webdataset_pipeline(
     shard, IntegrityError and ContractError naming shard and key, EnvironmentError_ without the extra `webdataset`.
     """
     webdataset = _secured_webdataset()
-    with closing(open_store(location, patience_s=patience_s)) as store:
-        manifest = read_manifest(store)
+    manifest = open_manifest(location, patience_s)
     rows = [row for row in manifest.shards if row.split in splits and row.samples]
     absent = sorted(set(modalities) - {row.modality for row in rows})
     if absent:
