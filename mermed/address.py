@@ -74,19 +74,23 @@ class Address:
         return f"Address({self.shown!r})"
 
 
-def parse_address(text: str | Path, schemes: Sequence[str] = READ_SCHEMES) -> Address:
+def parse_address(
+    text: str | Path, schemes: Sequence[str] = READ_SCHEMES, *, refusal: str = "a collection cannot lie there"
+) -> Address:
     """The address that `text` means; raises ConfigError, showing nothing secret, for a scheme outside `schemes`.
+
+    `refusal` is how that error begins.
 
     A web address may carry a query, such as a signature. Other stores take credentials from the environment alone.
     """
     scheme, mark, rest = str(text).partition("://")
-    if str(text).startswith("pipe:") or "::" in str(text):
-        raise _refused(schemes, "a command or chained URL")
+    if str(text).startswith("pipe:") or (mark and "::" in str(text)):
+        raise _refused(refusal, schemes, "a command or chained URL")
     if not mark:
         return Address("file", str(text))
     scheme = scheme.lower()
     if scheme not in schemes:
-        raise _refused(schemes, f"{scheme[:20]}://")
+        raise _refused(refusal, schemes, f"{scheme[:20]}://")
     if scheme == "file":
         return _local(rest)
     rest, hash_mark, _ = rest.partition("#")
@@ -113,12 +117,12 @@ def _local(rest: str) -> Address:
     return Address("file", rest)
 
 
-def _refused(schemes: Sequence[str], found: str) -> ConfigError:
+def _refused(refusal: str, schemes: Sequence[str], found: str) -> ConfigError:
     return ConfigError(
-        "a collection cannot lie there",
+        refusal,
         expected=" | ".join(("a path", *schemes)),
         found=found,
-        next_step="download it yourself, and name the folder",
+        next_step="use a place of one of these kinds; download what lies elsewhere",
     )
 
 

@@ -10,8 +10,9 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mermed.address import EXTRAS, Address, parse_address
 from mermed.contract import MAX_MEMBER_BYTES
-from mermed.errors import ConfigError, EnvironmentError_, IntegrityError
+from mermed.errors import ConfigError, IntegrityError, missing_extra
 
 SCHEMES = ("file", "https", "s3", "gs", "memory")
 MAX_TARS = 100_000
@@ -35,7 +36,7 @@ def expand(patterns: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for pattern in patterns:
-        _check_scheme(pattern)
+        _parse(pattern)
         for name in _expand_braces(pattern):
             is_glob = "://" not in name and has_magic(name)
             found += sorted(glob(name)) if is_glob else [name]
@@ -46,16 +47,8 @@ def expand(patterns: Sequence[str]) -> list[str]:
     return found
 
 
-def _check_scheme(pattern: str) -> None:
-    scheme, mark, _ = pattern.partition("://")
-    is_command = pattern.startswith("pipe:") or "::" in pattern
-    if is_command or (mark and scheme not in SCHEMES):
-        raise ConfigError(
-            "shards cannot be read from there",
-            expected=" | ".join((*SCHEMES, "a path")),
-            found="a command or chained URL" if is_command else scheme[:20],
-            next_step="download the shards yourself, and name the files",
-        )
+def _parse(pattern: str) -> Address:
+    return parse_address(pattern, SCHEMES, refusal="shards cannot be read from there")
 
 
 def _expand_braces(pattern: str) -> Iterator[str]:
@@ -90,43 +83,35 @@ def local_copy(place: str) -> Iterator[Path]:
 
     Raises ConfigError when nothing is there, EnvironmentError_ when the store's package is missing.
     """
-    scheme, mark, rest = place.partition("://")
-    if not mark or scheme == "file":
-        path = Path(rest if mark else place)
-        if not path.is_file():
-            raise ConfigError("a shard is not there", where={"shard": path.name}, next_step="check the path")
-        yield path
+    address = _parse(place)
+    if address.is_local:
+        if not address.path.is_file():
+            raise ConfigError("a shard is not there", where={"shard": address.path.name}, next_step="check the path")
+        yield address.path
         return
     with TemporaryDirectory(prefix="mermed-") as folder:
         path = Path(folder) / "shard.tar"
-        _download(scheme, place, path)
+        _download(address, path)
         yield path
 
 
-def _download(scheme: str, place: str, path: Path) -> None:
+def _download(address: Address, path: Path) -> None:
     try:
         import fsspec
 
-        store, name = fsspec.core.url_to_fs(place)
+        store, name = fsspec.core.url_to_fs(address.url)
         store.get_file(name, str(path))
     except ImportError:
-        raise EnvironmentError_(
-            f"reading {scheme}:// needs a package that is not installed",
-            next_step="pip install 'mermed[s3]'" if scheme == "s3" else f"pip install 'fsspec[{scheme}]'",
-        ) from None
+        raise missing_extra(EXTRAS[address.scheme], f"reading {address.scheme}://") from None
     except (FileNotFoundError, PermissionError) as error:
         raise ConfigError(
-            "a shard is not there, or may not be read", where={"shard": shown(place)}, found=type(error).__name__
+            "a shard is not there, or may not be read", where={"shard": address.shown}, found=type(error).__name__
         ) from None
 
 
 def shown(place: str) -> str:
     """A path or URL as it may be shown: without credentials and without a query, which may hold a signature."""
-    scheme, mark, rest = place.partition("://")
-    if not mark:
-        return place
-    host, slash, name = rest.partition("?")[0].partition("/")
-    return f"{scheme}://{host.rsplit('@', 1)[-1]}{slash}{name}"
+    return _parse(place).shown
 
 
 def read_foreign(path: Path, label: str) -> Iterator[ForeignSample]:

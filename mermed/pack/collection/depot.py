@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from mermed.errors import ConfigError, EnvironmentError_
+from mermed.address import EXTRAS, WRITE_SCHEMES, Address, parse_address
+from mermed.errors import missing_extra
 from mermed.pack.collection.writer import TEMPORARY_PREFIX, flush_folder, write_atomically
-
-SCHEMES = ("file", "s3", "gs", "az", "abfs", "memory")
-"""Stores a collection may be written to; anything else, such as a shell or an archive inside a URL, is refused."""
 
 
 class Depot(Protocol):
@@ -65,16 +63,9 @@ class Depot(Protocol):
 
 
 def open_depot(where: str | Path) -> Depot:
-    """The depot for a local path or a URL; raises ConfigError for a scheme that is not allowed."""
-    text = str(where)
-    scheme, mark, rest = text.partition("://")
-    if not mark:
-        return LocalDepot(Path(where))
-    if scheme == "file":
-        return LocalDepot(Path(rest))
-    if scheme not in SCHEMES or "::" in text:
-        raise ConfigError("a collection cannot be written there", expected=" | ".join(SCHEMES), found=scheme)
-    return UrlDepot(scheme, rest)
+    """The depot for a local path or a URL; raises ConfigError for a scheme outside WRITE_SCHEMES."""
+    address = parse_address(where, WRITE_SCHEMES, refusal="a collection cannot be written there")
+    return LocalDepot(address.path) if address.is_local else UrlDepot(address)
 
 
 class LocalDepot:
@@ -152,28 +143,27 @@ class LocalDepot:
 class UrlDepot:
     """A store behind fsspec. An object appears whole when its upload ends; a rename is a copy and a removal."""
 
-    def __init__(self, scheme: str, root: str) -> None:
+    def __init__(self, address: Address) -> None:
         try:
             import fsspec
 
-            self._fs = fsspec.filesystem(scheme)
+            self._fs = fsspec.filesystem(address.scheme)
         except ImportError:
-            raise EnvironmentError_(
-                f"writing to {scheme}:// needs a package that is not installed",
-                next_step="pip install 'mermed[s3]'" if scheme == "s3" else f"pip install 'fsspec[{scheme}]'",
-            ) from None
-        self._scheme = scheme
-        self._root = root.strip("/")
+            extra = EXTRAS[address.scheme]
+            raise missing_extra(extra, f"writing to {address.scheme}://") from None
+        self._address = address
+        account = f"{address.userinfo}@" if address.userinfo else ""
+        self._root = account + address.root.strip("/")
 
     @property
     def where(self) -> str:
         """The URL."""
-        return f"{self._scheme}://{self._root}"
+        return f"{self._address.scheme}://{self._root}"
 
     @property
     def label(self) -> str:
         """The URL; credentials are never part of it."""
-        return f"{self._scheme}://{self._root.rsplit('@', 1)[-1]}"
+        return self._address.shown
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

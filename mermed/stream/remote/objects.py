@@ -17,6 +17,7 @@ from mermed.stream.remote.transport import Answer, Changed, Denied, Hopeless, Mi
 from mermed.stream.store import CHUNK_BYTES
 
 _STATUS = re.compile(r"status: (\d{3})\b|status code: (\d{3})\b")
+_PART_BYTES = 2**18
 _AZURE_ENDPOINTS = ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
 _ENDPOINTS = {
     "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
@@ -67,24 +68,19 @@ class ObjectTransport:
         return Answer(start, start, int(meta["size"]), _version(meta), iter(()))
 
     def _chunks(self, result: Any) -> Iterator[bytes]:
-        """The bytes of an answer in chunks of 1 MiB; those that came before a failure first."""
-        stream, held = result.stream(min_chunk_size=1), bytearray()
-        failure: Exception | None = None
-        while failure is None:
+        """The bytes of an answer as they come, in parts of some 256 KiB; a failure costs what of a part was there."""
+        stream = result.stream(min_chunk_size=_PART_BYTES)
+        while True:
             try:
                 part = next(stream, b"")
             except Exception as error:
-                failure = self._failure(error)
-                break
-            held += part
-            while len(held) >= CHUNK_BYTES or (held and not part):
-                yield bytes(held[:CHUNK_BYTES])
-                del held[:CHUNK_BYTES]
+                raise self._failure(error) from None
             if not part:
                 return
-        if held:
-            yield bytes(held)
-        raise failure
+            if len(part) <= CHUNK_BYTES:
+                yield part
+            else:
+                yield from (part[start : start + CHUNK_BYTES] for start in range(0, len(part), CHUNK_BYTES))
 
     def _failure(self, error: Exception) -> Exception:
         """What an error of obstore means. Its text, which may hold secrets, is looked at but never passed on."""
