@@ -39,9 +39,7 @@ class PretrainedRun:
 
     def draws_from(self, modality: str, split: str) -> bool:
         """Whether this run's batches hold images of `modality` from `split` of its collection."""
-        mix = self.config.mix
-        is_drawn = modality not in mix.drop and mix.weights.get(modality, 1) > 0
-        return is_drawn and modality in self.constants and split in self.config.stream.splits
+        return self.config.mix.draws(modality) and modality in self.constants and split in self.config.stream.splits
 
 
 @dataclass(frozen=True, slots=True)

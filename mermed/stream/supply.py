@@ -46,7 +46,7 @@ class Supply:
         self.watch = Watch()
         self.tally = Tally([source.name for sources in plan.sources for source in sources])
         tombstones = read_tombstones(config.tombstones)
-        self._store = open_store(location, watch=self.watch, patience_s=config.patience_s)
+        self._store = open_store(location, watch=self.watch, patience_s=config.patience_s, client=config.store_client)
         self.is_remote = not isinstance(self._store, LocalStore)
         self._reader = self._open_reader(plan, self._store, shares, config)
         self._spares = Spares(
