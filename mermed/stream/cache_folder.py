@@ -111,8 +111,9 @@ class CacheFolder:
     """Files of one cache, shared by all processes of a node that use the folder; safe in threads.
 
     It never holds more than `capacity_bytes`: room is reserved before a byte is written, in a count under a lock that
-    is never below the truth and is made true by a scan when it says that the folder is full. Raises ConfigError when
-    the folder holds files that are no cache's.
+    is never below the truth and is made true by a scan when it says that the folder is full. Jobs that name different
+    capacities each hold to their own. Raises ConfigError when the folder holds files that are no cache's, or there is
+    none and none can be made; one that cannot be written is read.
     """
 
     def __init__(self, path: Path, capacity_bytes: int) -> None:
@@ -120,8 +121,11 @@ class CacheFolder:
         self._prefix = f"{self.path}{os.sep}"  # joining strings is what a warm read would notice most
         self.capacity_bytes = capacity_bytes
         self._refuse_foreign()
-        with suppress(FolderError):
+        try:
             self._create()
+        except FolderError as error:
+            if not self.path.is_dir():
+                raise _unusable(self.path, str(error)) from None
 
     def _refuse_foreign(self) -> None:
         try:
@@ -129,9 +133,7 @@ class CacheFolder:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise ConfigError(
-                "the cache folder cannot be used", where={"folder": self.path}, found=error.strerror
-            ) from None
+            raise _unusable(self.path, error.strerror) from None
         if found and MARK not in found:
             raise ConfigError(
                 "the cache folder holds files that are not a cache's",
@@ -268,6 +270,15 @@ class CacheFolder:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def _unusable(path: Path, found: str | None) -> ConfigError:
+    return ConfigError(
+        "the cache folder can be neither made nor read",
+        where={"folder": path},
+        found=found,
+        next_step="name a folder on a local disk: --set stream.cache_dir=FOLDER",
+    )
 
 
 def _lock(descriptor: int) -> bool:

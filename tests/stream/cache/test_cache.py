@@ -308,6 +308,14 @@ def test_a_folder_of_other_files_is_refused(opened, folder):
     assert raised.value.next_step == "name a folder of its own: --set stream.cache_dir=FOLDER"
 
 
+@pytest.mark.parametrize("place", ["/proc/no-such-place/cache", "file/cache", "file"])
+def test_a_folder_that_can_be_neither_made_nor_read_is_refused(store, watch, tmp_path, place):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ConfigError, match="neither made nor read") as raised:
+        Cache(tmp_path / place, MUCH, store, watch)
+    assert raised.value.found in (os.strerror(errno.ENOENT), os.strerror(errno.ENOTDIR), os.strerror(errno.EEXIST))
+
+
 def test_only_files_of_its_own_naming_are_ever_deleted(opened, store, made_up, folder):
     cache = opened(8000)
     others = ["shard.tar", "x.piece", f"{'a' * 64}.tar", f"{'A' * 64}.index"]
