@@ -97,11 +97,14 @@ def test_the_shelf_holds_no_more_than_its_bytes_and_lets_the_oldest_go(collectio
         shelf.table(row)
     shelf.table(rows[0])
     assert len(store.reads) == 3
-    for row in rows[3:]:
+    shelf.table(rows[3])
+    shelf.table(rows[0])
+    assert store.reads.count(rows[0].index_name) == 1, "used lately, so still held"
+    shelf.table(rows[1])
+    assert store.reads.count(rows[1].index_name) == 2, "the least lately used had to go"
+    for row in rows:
         shelf.table(row)
         assert shelf.held_bytes <= sum(sizes[:3])
-    shelf.table(rows[1])
-    assert store.reads.count(rows[1].index_name) == 2
 
 
 def test_a_table_larger_than_the_shelf_is_still_held_until_the_next(collection):
