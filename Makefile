@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check bench gpu clean
+.PHONY: demo test check bench bench-peers gpu clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,9 @@ check: $(INSTALLED)  ## format, lint, types, import direction: no tests
 
 bench: $(INSTALLED)  ## every benchmark at its quick size
 	$(BIN)/python benchmarks/run_all.py --quick
+
+bench-peers: $(INSTALLED)  ## an environment for each peer of the loader's benches
+	$(BIN)/python benchmarks/peers/environments.py
 
 gpu:  ## GPU tests and benchmarks on a machine that has torch already; prints a table last
 	$(PYTHON) tools/gpu.py

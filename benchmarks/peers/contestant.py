@@ -69,7 +69,7 @@ class Contestant:
     def _answer(self, limit_s: float) -> dict[str, Any]:
         line = self._line(time.monotonic() + limit_s)
         if line is None:
-            self.close()
+            self.close(wait_s=0.0)
             raise PeerFailed(f"no answer within {limit_s:.0f} s")
         if not line:
             raise PeerFailed(f"died: {self.last_words()}")
@@ -100,15 +100,15 @@ class Contestant:
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "no message"
 
-    def close(self) -> None:
-        """End the child and everything it started; safe to call twice."""
+    def close(self, wait_s: float = 5.0) -> None:
+        """End the child, which gets `wait_s` to leave by itself, and all it started; safe to call twice."""
         if self._errors.closed:
             return
         assert self._process.stdin is not None and self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
+            self._process.wait(wait_s)
         # the child leads a session of its own: what is left of it are workers that a library did not stop
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

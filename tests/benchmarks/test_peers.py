@@ -11,7 +11,7 @@ import harness
 import numpy as np
 import pytest
 from peers import environments, measure
-from peers.arms import Images, Lists, whole_rounds
+from peers.arms import COLUMNS, Arm, Images, Lists, settle_workers, whole_rounds, worker_counts
 from peers.border import FEATURES, PEERS, keyed_images
 from peers.contestant import Contestant, PeerFailed, PeerMissing
 from peers.decoding import decode
@@ -163,6 +163,56 @@ def test_lists_keep_who_is_missing_and_refuse_other_work(bench_images, tmp_path,
         with pytest.raises(SystemExit, match="does other work"):
             lists.enter("fake", images)
         assert lists.enter("fake", images, levels=0.5).title == "fake"
+
+
+class Scripted:
+    """A contestant whose rate depends on its workers, and that fails with some of them."""
+
+    title = "scripted"
+
+    def __init__(self, rates):
+        self._rates = rates
+
+    def ask(self, do, *, workers, **_):
+        if workers not in self._rates:
+            raise PeerFailed(f"RuntimeError: {workers} workers are too many")
+        return {"images_per_s": self._rates[workers], "first_batch_s": 2.0, "cpu_s_per_1000": 3.0, "peak_mib": 100.0}
+
+
+def scripted_arm(tmp_path, rates, title="scripted"):
+    return Arm(title=title, contestant=Scripted(rates), out=tmp_path, side_px=64, batches=2, workers=1)
+
+
+def test_each_arm_gets_the_workers_that_served_it_best(tmp_path, monkeypatch):
+    monkeypatch.setattr("peers.arms.cores", lambda: 2)
+    assert worker_counts() == [1, 2, 3]
+    many, few = (
+        scripted_arm(tmp_path, {1: 5.0, 2: 7.0, 3: 9.0}, "many"),
+        scripted_arm(tmp_path, {1: 8.0, 2: 6.0}, "few"),
+    )
+    settle_workers([many, few], 3)
+    assert (many.workers, few.workers) == (3, 1)
+
+
+def test_the_warm_up_watches_memory_and_the_rounds_watch_time(tmp_path):
+    arm = scripted_arm(tmp_path, {1: 5.0})
+    assert [arm.rate(), arm.rate(), arm.rate()] == [5.0] * 3
+    assert {name: len(values) for name, values in arm.measured.items()} == {
+        "peak_mib": 1,
+        "first_batch_s": 2,
+        "cpu_s_per_1000": 2,
+    }
+    assert [arm.column(name) for name in COLUMNS] == [1.0, 2.0, 3.0, 100.0]
+
+
+def test_an_arm_that_fails_in_a_round_is_missing_and_never_asked_again(tmp_path):
+    good, bad = scripted_arm(tmp_path, {1: 5.0}, "good"), scripted_arm(tmp_path, {}, "bad")
+    with ExitStack() as closing:
+        lists = Lists(tmp_path, closing)
+        assert np.isnan([bad.rate(), bad.rate()]).all()
+        assert good.rate() == 5.0
+        assert lists.drop_failed([good, bad]) == [good]
+    assert lists.missing == {"bad": "failed while it was measured: RuntimeError: 1 workers are too many"}
 
 
 def test_rate_leaves_the_first_batch_out_and_closes_the_source():
