@@ -73,10 +73,10 @@ def test_a_broken_or_wrong_answer_is_never_spliced(place, fault):
     assert watch.counts()["retries"] >= 1
 
 
-@pytest.mark.parametrize("fault", [Reset(after=1_500_000), Truncate(after=1_500_000)], ids=["reset", "cut"])
+@pytest.mark.parametrize("fault", [Stall(after=1_500_000, seconds=3), Truncate(after=1_500_000)], ids=["stall", "cut"])
 def test_a_read_that_broke_goes_on_from_the_last_good_byte(place, fault):
     place.server.inject(fault)
-    assert copied(place.open()) == CONTENT[1000:-1000]
+    assert copied(place.open(stall_s=0.3)) == CONTENT[1000:-1000]
     first, second = (ask.range for ask in place.server.requests)
     assert first.startswith("bytes=1000-")
     assert int(second.removeprefix("bytes=").partition("-")[0]) > 1000
