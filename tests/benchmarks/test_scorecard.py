@@ -1,11 +1,14 @@
 """The scorecard: its comparisons tell exact loaders from others, and its rows find what they look for in a real one."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from peers.contestant import PeerFailed
 from peers.decoding import decode
 from peers.states import from_json, to_json
-from scorecard.card import Column, column, table
+from scorecard.card import ROWS, Column, column, table
 from scorecard.cell import Cell, absent
 from scorecard.crew import Crew
 from scorecard.data import SIDE_PX, Set, Sets, write_set
@@ -106,9 +109,12 @@ def test_our_order_is_one_over_ranks_and_workers_and_goes_on_exactly_with_others
     assert filled.passed == 2
 
 
-def test_a_loader_that_fails_in_a_row_fails_that_row_alone(tmp_path):
-    with Crew("ours") as crew:
-        (tmp_path / "ours" / "7x144").mkdir(parents=True)  # no collection: what the row opens is not there
-        filled = column(Setting(crew, Sets(tmp_path), quick=True), ["kill_loader", "kill_worker"], lambda _: None)
-    assert filled.cells["kill_loader"].passes is False and filled.cells["kill_loader"].text.startswith("fails: ")
+def test_a_loader_that_fails_in_a_row_fails_that_row_alone(tmp_path, monkeypatch):
+    def broken(_: Setting) -> Cell:
+        raise PeerFailed("ValueError: no such thing")
+
+    monkeypatch.setitem(ROWS, "resume", ("going on", broken))
+    crew = SimpleNamespace(title="X", supports=frozenset({"threads"}))
+    filled = column(Setting(crew, Sets(tmp_path), quick=True), ["resume", "kill_worker"], lambda _: None)
+    assert filled.cells["resume"].marked == "FAIL: fails: ValueError: no such thing"
     assert filled.cells["kill_worker"] == absent("threads only: no worker to lose")
