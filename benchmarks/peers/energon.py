@@ -1,5 +1,6 @@
 """Megatron-Energon: plain tars with its own index, its savable loader with worker processes, blending by chance."""
 
+import gc
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,8 +122,9 @@ class EnergonSource:
         return to_json(self._loader.save_state_rank(), RECORDS)
 
     def close(self) -> None:
-        """Workers stop with their loader: it has no public way to be told."""
+        """Workers stop with their loader, which lies in a cycle and has no public way to be told."""
         self._loader = None
+        gc.collect()
 
 
 def open(

@@ -1,5 +1,6 @@
 """LitData: its chunks, its shuffle, its streaming loader with worker processes; elastic for one dataset."""
 
+import gc
 import itertools
 import os
 from collections.abc import Iterator
@@ -65,6 +66,7 @@ class LitSource:
     def close(self) -> None:
         """Workers stop with their loader: it has no public way to be told."""
         self._loader = None
+        gc.collect()
 
 
 def tell_world(rank: int, num_ranks: int) -> None:

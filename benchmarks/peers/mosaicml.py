@@ -1,5 +1,6 @@
 """MosaicML Streaming: MDS shards, its own shuffle and stratified batches, worker processes; elastic over ranks."""
 
+import gc
 import itertools
 import os
 from collections.abc import Iterator
@@ -64,6 +65,7 @@ class StreamingSource:
     def close(self) -> None:
         """Workers stop with their loader, shared memory goes with the dataset: neither has a public way to be told."""
         self._loader = None
+        gc.collect()
 
 
 def tell_world(rank: int, num_ranks: int) -> None:
