@@ -13,6 +13,7 @@ from mermed.cli.shard_pack import pack
 from mermed.cli.shard_preview import preview
 from mermed.cli.shard_scan import recipes, scan
 from mermed.cli.shard_show import show
+from mermed.cli.shard_tombstones import tombstones
 from mermed.cli.shard_verify import index, verify
 
 _FOLDER = click.Path(path_type=Path)
@@ -38,10 +39,11 @@ def main() -> None:
     mermed-shard merge OUT DIR...                  several collections as one
     mermed-shard adopt TARS... --out DIR           WebDataset shards of others
     mermed-shard index DIR                         rebuild lost or stale .idx files
+    mermed-shard tombstones DIR --group G          keys of a group, to be drawn no more
     """
 
 
-for command in (pack, scan, recipes, verify, index, show, preview, dedupe, split_check, merge, adopt):
+for command in (pack, scan, recipes, verify, index, show, preview, dedupe, split_check, merge, adopt, tombstones):
     main.add_command(command)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mermed.batch import CanvasBatch, EncodedBatch
 from mermed.contract import EncodedSample, SampleMeta
-from mermed.errors import IntegrityError, SampleError
+from mermed.errors import EnvironmentError_, IntegrityError, SampleError
 from mermed.stream.header import check_header
 from mermed.stream.image import decode_into
 from mermed.stream.stage import Stage
@@ -151,6 +151,12 @@ class Decoder:
                     raise _not_as_packed(meta, error) from None
                 sample = self._replace(slot, frozenset(failed), error)
                 image, meta = sample.image, sample.meta
+            except MemoryError:
+                raise EnvironmentError_(
+                    "there is not enough memory to decode an image",
+                    where={"key": meta.key, "slot": slot, "pixels": meta.width * meta.height},
+                    next_step="run on a machine with more memory, or with fewer stream.num_threads",
+                ) from None
         end = time.perf_counter()
         if self._decoded is not None:
             self._decoded(slot, end - begin)

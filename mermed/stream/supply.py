@@ -10,7 +10,7 @@ from pathlib import Path
 from mermed.config import StreamConfig
 from mermed.contract import EncodedSample
 from mermed.stream.budget import Limits
-from mermed.stream.cached import CachedReader, check_capacity
+from mermed.stream.cached import TABLES, CachedReader, check_capacity
 from mermed.stream.journal import Journal
 from mermed.stream.ledger import Tally
 from mermed.stream.loader import Share
@@ -67,7 +67,7 @@ class Supply:
         self, plan: Plan, store: Store, shares: Callable[[], Iterable[Share]], config: StreamConfig
     ) -> SampleReader | CachedReader:
         if not (self.is_remote and config.cache_dir):
-            return SampleReader(store, self.watch)
+            return SampleReader(store, self.watch, Path(config.cache_dir) / TABLES if config.cache_dir else None)
         check_capacity(plan, config)
         return CachedReader(
             store,

@@ -58,6 +58,8 @@ def _prepare(
     model, init_report = build_student_teacher(config.model, config.augment.global_px, config.seed)
     if init_report is not None and world.is_main:
         console.print(str(init_report), highlight=False)
+    if data.tombstones and world.is_main:
+        console.print(f"{len(data.tombstones)} keys are withdrawn and will not be drawn", highlight=False)
     trainer = Trainer(config, policies, crops, model, world, device)
     if resume and has_checkpoints(run):
         state, skipped = restore_checkpoint(run, data.manifest.digest, trainer.model, trainer.queue, trainer.optimizer)

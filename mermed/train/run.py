@@ -26,6 +26,7 @@ from mermed.model.student_teacher import StudentTeacher
 from mermed.model.weights import CONFIG_NAME, INITIAL_NAME
 from mermed.stream.plan import Plan
 from mermed.stream.store import open_manifest
+from mermed.stream.tombstones import Tombstones, read_tombstones
 from mermed.world import World
 
 COLLECTIVE_TIMEOUT_S = 1800.0
@@ -41,6 +42,7 @@ class RunData:
     manifest: Manifest
     plan: Plan
     normalisation: Normalisation
+    tombstones: Tombstones
 
 
 def open_data(config: RunConfig, shards: str | Path) -> RunData:
@@ -52,7 +54,11 @@ def open_data(config: RunConfig, shards: str | Path) -> RunData:
     plan = Plan(manifest, config.mix, config.stream, config.seed)
     drawn = normalisation(config.augment.policy, plan.drawn_modalities, manifest.stats)
     return RunData(
-        shards=str(shards), manifest=manifest, plan=plan, normalisation=_for_all(manifest.modalities, plan, drawn)
+        shards=str(shards),
+        manifest=manifest,
+        plan=plan,
+        normalisation=_for_all(manifest.modalities, plan, drawn),
+        tombstones=read_tombstones(config.stream.tombstones),
     )
 
 
@@ -84,6 +90,7 @@ def _data_facts(data: RunData) -> dict[str, Any]:
     return {
         "manifest_digest": data.manifest.digest,
         **_place(data.shards),
+        "tombstones": data.tombstones.digest if data.tombstones else None,
         "modalities": list(names),
         "normalisation": {
             name: {"mean": mean[names.index(name)], "std": std[names.index(name)]}
