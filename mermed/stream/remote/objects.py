@@ -12,6 +12,7 @@ from obstore import exceptions as faults
 from obstore import store as places
 
 from mermed.address import Address
+from mermed.errors import EnvironmentError_
 from mermed.stream.remote.failure import broken, check_status, stalled, unknown_host, unreachable
 from mermed.stream.remote.transport import Answer, Changed, Denied, Hopeless, Missing, ranges_ignored, wrong_answer
 from mermed.stream.store import CHUNK_BYTES
@@ -26,12 +27,27 @@ _ENDPOINTS = {
     "abfs": _AZURE_ENDPOINTS,
 }
 """Where an operator names another server than the provider's; http is allowed only if that is an http address."""
+_HOME = os.getpid()
+
+
+def is_forked() -> bool:
+    """Whether this process was forked from one that loaded obstore, whose threads did not come along: it would hang."""
+    return os.getpid() != _HOME
 
 
 class ObjectTransport:
-    """S3, Google or Azure, with the credentials of the environment or of the instance."""
+    """S3, Google or Azure, with the credentials of the environment or of the instance.
+
+    Raises EnvironmentError_ in a forked process.
+    """
 
     def __init__(self, address: Address, stall_s: float) -> None:
+        if is_forked():
+            raise EnvironmentError_(
+                "obstore cannot be used in a forked process",
+                where={"store": address.shown},
+                next_step="start worker processes with spawn, or set stream.store_client=fsspec",
+            )
         self._stall_s = stall_s
         self._store = _open(address, stall_s)
 

@@ -19,9 +19,10 @@ def open_transport(address: Address, client: str, stall_s: float = STALL_S) -> T
     """The transport for a remote address.
 
     `client` is fsspec, obstore or auto: obstore for the object stores where it is installed and can find the
-    credentials. The web is always read by our own checked requests over the session of fsspec, because obstore follows
-    redirects to anywhere. The settings of fsspec are read again from their files and the environment, as they may hold
-    credentials that were renewed. Raises EnvironmentError_ naming the extra when a package is missing.
+    credentials, and not in a forked process. The web is always read by our own checked requests over the session of
+    fsspec, because obstore follows redirects to anywhere. The settings of fsspec are read again from their files and
+    the environment, as they may hold credentials that were renewed. Raises EnvironmentError_ naming the extra when a
+    package is missing.
     """
     config.set_conf_files(config.conf_dir, config.conf)
     config.set_conf_env(config.conf)
@@ -55,7 +56,13 @@ def _use_obstore(address: Address, client: str) -> bool:
             raise missing_extra("obstore", f"reading {address.scheme}:// through obstore")
         return True
     is_fsspec_there = importlib.util.find_spec(_PACKAGES[address.scheme]) is not None
-    return is_there and not (is_fsspec_there and _needs_fsspec(address.scheme))
+    return is_there and not (is_fsspec_there and (_needs_fsspec(address.scheme) or _is_forked()))
+
+
+def _is_forked() -> bool:
+    from mermed.stream.remote.objects import is_forked
+
+    return is_forked()
 
 
 def _needs_fsspec(scheme: str) -> bool:

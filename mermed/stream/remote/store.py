@@ -1,5 +1,6 @@
 """A collection behind a network: ranged reads that go on from the last good byte and never mix two versions."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -74,6 +75,7 @@ class RemoteStore:
         self._transport = open_transport()
         self._facts: dict[str, _Facts] = {}
         self._renewing = threading.Lock()
+        self._process = os.getpid()
 
     def read_at(self, name: str, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`, fewer only at the end of the file; raises as `copy_to` does."""
@@ -151,6 +153,12 @@ class RemoteStore:
     def _once(self, transport: Transport, read: _Read, tries: Tries) -> None:
         if self._patience.closed.is_set():
             raise closed(self._address.shown)
+        if os.getpid() != self._process:
+            raise EnvironmentError_(
+                "a remote store was opened in another process",
+                where={"store": self._address.shown},
+                next_step="open it in the process that reads",
+            )
         self._watch.count("requests")
         known = self._facts.get(read.name)
         with transport.get(read.name, read.at, read.stop, known.version if known else "") as answer:

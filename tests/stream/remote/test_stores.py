@@ -1,6 +1,7 @@
 """Opening a collection by its address, and reading it whole, from every kind of store."""
 
 import json
+import os
 import shutil
 
 import fsspec
@@ -180,3 +181,31 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch, url, client, ext
     with pytest.raises(EnvironmentError_, match=extra) as caught:
         open_store(url, client=client)
     assert f"mermed[{extra}]" in str(caught.value)
+
+
+def in_a_fork(work):
+    """What `work` gives in a forked process, as text, or the words of its error."""
+    inlet, outlet = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(outlet, str(work()).encode())
+        except BaseException as error:
+            os.write(outlet, str(error).encode())
+        os._exit(0)
+    os.close(outlet)
+    with open(inlet, "rb") as pipe:
+        said = pipe.read().decode()
+    os.waitpid(child, 0)
+    return said
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_store_that_crosses_a_fork_says_so_instead_of_hanging(place_of):
+    for kind in ("http", "s3 by obstore"):
+        place = place_of(kind)
+        store = place.open()
+        assert store.read_at(NAME, 0, 5) == CONTENT[:5]
+        assert "opened in another process" in in_a_fork(lambda store=store: store.read_at(NAME, 5, 5))
+    assert "forked process" in in_a_fork(lambda: open_store(place.url, client="obstore"))
+    assert in_a_fork(lambda: place_of("http").open().read_at(NAME, 5, 5)) == str(CONTENT[5:10])
