@@ -113,9 +113,11 @@ class EnergonSource:
         self._loader: Any = loader
         if state is not None:
             loader.restore_state_rank(from_json(state, RECORDS))
+        self._batches: Any = None
 
     def __iter__(self) -> Iterator[tuple[Any, list[str]]]:
-        for batch in self._loader:
+        self._batches = iter(self._loader)
+        for batch in self._batches:
             yield batch.pixels, batch.keys
 
     def state(self) -> Any:
@@ -123,7 +125,9 @@ class EnergonSource:
 
     def close(self) -> None:
         """Workers stop with their loader, which lies in a cycle and has no public way to be told."""
-        self._loader = None
+        if hasattr(self._batches, "close"):
+            self._batches.close()
+        self._loader = self._batches = None
         gc.collect()
 
 
