@@ -128,7 +128,7 @@ class Cache:
             if self._has_room(name, len(content), _AT_ONCE):
                 part.restart()
                 part.write(content)
-                os.close(part.finish(self._folder.path / name, time.time()))
+                os.close(self._folder.finish(part, name, time.time()))
         except FolderError as error:
             self._outage.begin(error)
         finally:
@@ -175,7 +175,7 @@ class Cache:
             try:
                 if self._has_room(name, piece.size, needed_at):
                     self._fill(found, piece)
-                    descriptor = found.finish(self._folder.path / name, needed_at or time.time())
+                    descriptor = self._folder.finish(found, name, needed_at or time.time())
                     self._outage.over()
                     return descriptor
             except FolderError as error:

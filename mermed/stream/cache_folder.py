@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from math import isfinite
 from pathlib import Path
@@ -36,6 +36,7 @@ class FolderError(Exception):
     def __init__(self, error: OSError) -> None:
         super().__init__(error.strerror or type(error).__name__)
         self.full = error.errno in _FULL
+        self.busy = isinstance(error, BlockingIOError)
 
 
 @contextmanager
@@ -157,7 +158,7 @@ class CacheFolder:
 
     def has(self, name: str) -> bool:
         """Whether the complete file `name` is there."""
-        return (self.path / name).exists()
+        return os.path.exists(self._prefix + name)
 
     def stamp(self, name: str, moment: float) -> None:
         """Say that `name` is needed at `moment`, infinite for never, unless another job's is sooner and not over."""
@@ -184,10 +185,22 @@ class CacheFolder:
             self._create()
             with _on_disk():
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-        if _lock(descriptor) and _is_at(descriptor, path):
-            return Part(path, descriptor)
-        os.close(descriptor)
+        try:
+            if _lock(descriptor) and _is_at(descriptor, path):
+                return Part(path, os.dup(descriptor))
+        finally:
+            os.close(descriptor)
         return None
+
+    def finish(self, part: Part, name: str, stamp: float) -> int:
+        """Give a complete part the name `name`, needed at `stamp`, and return its open descriptor.
+
+        Not while another process counts what is here: a file that changes its name may be missed by a scan.
+        """
+        with ExitStack() as counting:
+            with suppress(FolderError):  # no folder any more: no name to give
+                counting.enter_context(self._usage())
+            return part.finish(self.path / name, stamp)
 
     def reserve(self, name: str, size: int, *, needed_at: float, foreseen: Foreseen) -> tuple[bool, int]:
         """Whether there is room for the `size` bytes of the part `name`, and how many files went to make it.
@@ -284,9 +297,12 @@ def _unusable(path: Path, found: str | None) -> ConfigError:
 def _lock(descriptor: int) -> bool:
     """Take the lock if nobody has it; the kernel frees it when its holder dies."""
     try:
-        flock(descriptor, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
+        with _on_disk():
+            flock(descriptor, LOCK_EX | LOCK_NB)
+    except FolderError as error:
+        if error.busy:
+            return False
+        raise
     return True
 
 
@@ -299,7 +315,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _read_count(descriptor: int) -> int | None:
-    text = os.pread(descriptor, 32, 0)
+    with _on_disk():
+        text = os.pread(descriptor, 32, 0)
     return int(text) if text.strip().isdigit() else None
 
 

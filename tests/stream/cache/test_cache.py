@@ -308,6 +308,17 @@ def test_a_folder_of_other_files_is_refused(opened, folder):
     assert raised.value.next_step == "name a folder of its own: --set stream.cache_dir=FOLDER"
 
 
+def test_a_folder_whose_disk_knows_no_locks_is_bypassed(opened, store, made_up, watch, monkeypatch):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(cache_folder, "flock", no_locks)
+    cache, piece = opened(), made_up.piece()
+    assert _all(cache, piece) == _stored(store, piece)
+    assert watch.counts()["cache_bypassed"] == 1
+    assert os.strerror(errno.ENOLCK) in watch.reasons()[0][0]
+
+
 @pytest.mark.parametrize("place", ["/proc/no-such-place/cache", "file/cache", "file"])
 def test_a_folder_that_can_be_neither_made_nor_read_is_refused(store, watch, tmp_path, place):
     (tmp_path / "file").write_text("not a folder")

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from mermed.stream.cache_folder import CacheFolder
+
 CHILD = """
 import hashlib, os, resource, sys, time
 from pathlib import Path
@@ -117,11 +119,17 @@ def _until(condition):
 
 
 def _bytes_on_disk(folder):
-    total = 0
-    for path in list(folder.iterdir()):
-        with suppress(FileNotFoundError):
-            total += path.stat().st_size if path.suffix else 0
-    return total
+    """While no process may make or take room: files that grow do so within their reservation."""
+    with CacheFolder(folder, 0)._usage():
+        return sum(path.stat().st_size for path in list(folder.iterdir()) if path.suffix == ".piece") + sum(
+            _size(path) for path in folder.glob("*.part")
+        )
+
+
+def _size(path):
+    with suppress(FileNotFoundError):  # a claim that found nothing to do
+        return path.stat().st_size
+    return 0
 
 
 def _complete(tmp_path):
