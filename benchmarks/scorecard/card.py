@@ -9,7 +9,7 @@ from typing import Any
 
 from peers.contestant import PeerFailed, PeerMissing
 
-from scorecard.cell import Cell
+from scorecard.cell import Cell, reason
 from scorecard.crew import Crew
 from scorecard.data import Sets
 from scorecard.rows import cycles, faults, mixing, order, resume, starting
@@ -74,7 +74,7 @@ def column(setting: Setting, rows: Sequence[str], tell: Callable[[str], None]) -
         try:
             cells[row] = ROWS[row][1](setting)
         except PeerFailed as error:
-            cells[row] = Cell(text=f"fails: {error}", passes=False, figures={"failed": str(error)})
+            cells[row] = Cell(text=f"fails: {reason(error)}", passes=False, figures={"failed": reason(error)})
         seconds[row] = round(time.perf_counter() - begin, 1)
         tell(f"{setting.crew.title}, {row} ({seconds[row]} s): {cells[row].marked}")
     return Column(title=setting.crew.title, cells=cells, seconds=seconds)

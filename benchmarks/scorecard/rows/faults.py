@@ -2,7 +2,7 @@
 
 from peers.contestant import PeerFailed
 
-from scorecard.cell import Cell, absent
+from scorecard.cell import Cell, absent, reason
 from scorecard.data import CORRUPT, DAMAGED, SIDE_PX, SMALL
 from scorecard.rows.setting import SEED, WORKERS, Setting
 from scorecard.sequences import order_changed
@@ -20,7 +20,7 @@ def row(setting: Setting) -> Cell:
         damaged = setting.run(DAMAGED, batch=BATCH, batches=EPOCH)[0]
     except PeerFailed as error:
         named = "names it" if CORRUPT in str(error) else "does not name it"
-        return Cell(text=f"stops, {named}", passes=False, figures={"raised": str(error)})
+        return Cell(text=f"stops, {named}", passes=False, figures={"raised": reason(error)})
     before, after = _flat(clean["keys"]), _flat(damaged["keys"])
     short = sum(size != BATCH for size in damaged["sizes"])
     figures = {
@@ -56,7 +56,9 @@ def kill_row(setting: Setting) -> Cell:
         answer = setting.crew.ask("kill_worker", before=BEFORE_KILL, limit_s=HANG_S, **opening)
     except PeerFailed as error:
         hangs = "no answer" in str(error)
-        return Cell(text="hangs" if hangs else f"dies: {error}", passes=False, figures={"failed": str(error)})
+        return Cell(
+            text="hangs" if hangs else f"dies: {reason(error)}", passes=False, figures={"failed": reason(error)}
+        )
     finally:
         setting.crew.restart()
     if not answer["workers"]:

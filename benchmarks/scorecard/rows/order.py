@@ -2,7 +2,7 @@
 
 from peers.contestant import PeerFailed
 
-from scorecard.cell import Cell, absent
+from scorecard.cell import Cell, absent, reason
 from scorecard.data import SMALL
 from scorecard.rows.setting import Setting
 from scorecard.sequences import steps
@@ -39,7 +39,7 @@ def _orders(setting: Setting, topologies: tuple[tuple[int, int], ...], *, mix: b
         try:
             answers = setting.run(SMALL, ranks, workers=workers, batch=GLOBAL_BATCH // ranks, batches=BATCHES, mix=mix)
         except PeerFailed as error:
-            failed[name] = str(error)
+            failed[name] = reason(error)
             continue
         orders.setdefault(tuple(steps([answer["keys"] for answer in answers])), []).append(name)
     different = len(orders) + len(failed)
@@ -75,7 +75,7 @@ def _resized(setting: Setting, *, mix: bool) -> dict[str, str]:
                 SMALL, ranks, workers=workers, batch=GLOBAL_BATCH // ranks, batches=BATCHES, states=states, mix=mix
             )
         except PeerFailed as error:
-            found[f"{ranks}x{workers}"] = f"refused: {error}"
+            found[f"{ranks}x{workers}"] = f"refused: {reason(error)}"
             continue
         given = steps([answer["keys"] for answer in answers])
         again = sum(len(step & taken) for step in given)

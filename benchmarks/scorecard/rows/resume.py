@@ -11,7 +11,7 @@ from typing import Any
 
 from peers.contestant import PeerFailed
 
-from scorecard.cell import Cell, absent
+from scorecard.cell import Cell, absent, reason
 from scorecard.crew import kill_session
 from scorecard.data import SIDE_PX, SMALL
 from scorecard.rows.setting import SEED, WORKERS, Setting
@@ -40,7 +40,7 @@ def row(setting: Setting) -> Cell:
         try:
             found = _gone_on(setting, whole, place)
         except PeerFailed as error:
-            figures[f"{share:.0%}"], exact = str(error), False
+            figures[f"{share:.0%}"], exact = reason(error), False
             continue
         figures[f"{share:.0%}"] = {"lost": found.lost, "repeated": found.repeated}
         exact = exact and found.none
