@@ -59,12 +59,13 @@ def limit_of(name: str, medians: dict[str, float]) -> float | None:
 
 
 def figures_table(record: dict) -> list[str]:
-    """Contestants, the fastest first within its scenario, with every further column of the record."""
+    """Contestants with every further column of the record; of rates the highest first within its scenario."""
     medians, columns = record["median"], record.get("columns", {})
     has_limit = any(limit_of(name, medians) for name in medians)
     heading = ["", record["unit"], *(["of the limit"] if has_limit else []), *columns]
     lines = [row(*heading), "|---" + "|--:" * (len(heading) - 1) + "|"]
-    for name in sorted(medians, key=lambda name: (name.rpartition(": ")[0], -medians[name])):
+    is_rate = record["unit"].endswith("/s")
+    for name in sorted(medians, key=lambda name: (name.rpartition(": ")[0], -medians[name])) if is_rate else medians:
         limit = limit_of(name, medians)
         share = [f"{medians[name] / limit:.2f}" if limit else ""] if has_limit else []
         lines.append(row(name, shown(medians[name]), *share, *(shown(of.get(name, "")) for of in columns.values())))
