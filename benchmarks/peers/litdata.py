@@ -89,7 +89,8 @@ def open(
 ) -> LitSource:
     """Endless epochs; mixed, every sample's dataset is drawn by chance until one of them ends the epoch."""
     tell_world(rank, num_ranks)
-    one = partial(StreamingDataset, shuffle=shuffle, seed=seed)
+    # its default of drop_last differs between one rank and several, and a state is refused when it does
+    one = partial(StreamingDataset, shuffle=shuffle, seed=seed, drop_last=False)
     if mix:
         each = [one(str(folder)) for folder in sorted((out / "each").iterdir())]
         weights = [1 / len(each)] * len(each)
