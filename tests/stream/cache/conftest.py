@@ -8,8 +8,10 @@ import pytest
 
 from mermed.contract import ShardRow
 from mermed.errors import IntegrityError
+from mermed.stream.cache import Cache
 from mermed.stream.index import IndexShelf
 from mermed.stream.piece import Piece
+from mermed.stream.watch import Watch
 
 SAMPLE_BYTES = 1000
 
@@ -116,3 +118,27 @@ def used():
         return total
 
     return count
+
+
+@pytest.fixture
+def watch():
+    return Watch()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def opened(folder, store, watch):
+    """Open a cache on the folder; all are closed after the test."""
+    caches = []
+
+    def open_one(capacity=10**9, **options):
+        caches.append(Cache(folder, capacity, store, watch, **options))
+        return caches[-1]
+
+    yield open_one
+    for cache in caches:
+        cache.close()
