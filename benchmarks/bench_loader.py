@@ -35,7 +35,7 @@ from fault_server import FaultServer, Folder
 
 CANVAS_PX, LARGE_PX = 512, 1024
 LIMIT, OURS, CACHED, SCALED, REMOTE = "limit", "ours", "cached", "ours_scaled", "ours_remote"
-QUICK_PEERS = ("ours", "webdataset", "files", "grain", "dali")
+QUICK_PEERS = ("ours", "webdataset", "grain", "dali")
 """A quick run takes those that start in a moment."""
 
 OVER_LIMIT_BAR, OVER_PEER_BAR, SCALED_BAR, REMOTE_BAR = 0.95, 1.03, 1.3, 0.9
@@ -58,7 +58,7 @@ class Sizes:
 def sizes_of(options: harness.Options) -> Sizes:
     """Seconds per measurement in a full run, so that starting workers is not what is measured."""
     if options.quick:
-        return Sizes(full_batches=4, large_batches=2, trial_batches=0, copies=40)
+        return Sizes(full_batches=2, large_batches=2, trial_batches=0, copies=40)
     return Sizes(full_batches=max(48, 12 * cores()), large_batches=max(12, 6 * cores()), trial_batches=12, copies=10)
 
 
@@ -89,13 +89,14 @@ def enter_remote(lists: Lists, full: Images, local: Arm, closing: ExitStack) -> 
     return remote
 
 
-def enter_large(lists: Lists, large: Images) -> dict[str, Arm]:
+def enter_large(lists: Lists, large: Images, *, quick: bool) -> dict[str, Arm]:
     """Images twice as large as the canvas: the limit decodes them whole and does no more, others reduce them."""
     arms = {
         LIMIT: lists.enter(LIMIT, large, prefix="large: ", side_px=LARGE_PX),
-        OURS: lists.enter(OURS, large, prefix="large: ", levels=REDUCED_LEVELS),
         SCALED: lists.enter(SCALED, large, prefix="large: ", levels=REDUCED_LEVELS),
     }
+    if not quick:
+        arms[OURS] = lists.enter(OURS, large, prefix="large: ", levels=REDUCED_LEVELS)
     return {name: arm for name, arm in arms.items() if arm}
 
 
@@ -142,7 +143,7 @@ def bench(options: harness.Options) -> harness.Report:
         on_full = enter_full(lists, full, QUICK_PEERS if options.quick else PEERS)
         if remote := enter_remote(lists, full, on_full[OURS], closing):
             on_full[REMOTE] = remote
-        on_large = enter_large(lists, large)
+        on_large = enter_large(lists, large, quick=options.quick)
         arms = [*on_full.values(), *on_large.values()]
         if sizes.trial_batches:
             settle_workers([arm for arm in arms if "limit" not in arm.title], sizes.trial_batches)

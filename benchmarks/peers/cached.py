@@ -6,6 +6,7 @@ reading cost.
 
 import itertools
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ class CachedSource:
         self._cached = []
 
 
+@lru_cache(1)
+def decoded(out: Path, batch: int, workers: int, seed: int, side_px: int) -> list[tuple[torch.Tensor, list[str]]]:
+    """The first batches of our engine, kept for as long as the process lives."""
+    source = ours.open(out, batch=batch, workers=workers, seed=seed, side_px=side_px)
+    try:
+        return [(pixels.clone(), keys) for pixels, keys, _ in itertools.islice(source, CACHED_BATCHES)]
+    finally:
+        source.close()
+
+
 def open(
     out: Path,
     *,
@@ -51,10 +62,5 @@ def open(
     shuffle: bool = True,
     mix: bool = False,
 ) -> CachedSource:
-    """Decode the batches to keep, then stop the engine."""
-    source = ours.open(out, batch=batch, workers=workers, seed=seed, side_px=side_px)
-    try:
-        kept = [(pixels.clone(), keys) for pixels, keys, _ in itertools.islice(source, CACHED_BATCHES)]
-    finally:
-        source.close()
-    return CachedSource(kept)
+    """The batches are decoded when a source is first opened."""
+    return CachedSource(decoded(out, batch, workers, seed, side_px))

@@ -38,6 +38,8 @@ class LimitSource:
         while (buffer := self._free[part].get()) is not None and not self._stop.is_set():
             keys = []
             for row in range(self._batch):
+                if self._stop.is_set():
+                    return
                 key, image = self._images[(number * self._batch + row) % len(self._images)]
                 decode_into(image, buffer[row])
                 keys.append(key)
