@@ -32,7 +32,7 @@ from shuffle_schemes import (
     webdataset,
 )
 
-from mermed.stream.mix import Mixture, reduced
+from mermed.stream.order.mix import Mixture, reduced
 
 BATCH, SITES, PATIENT_SAMPLES = 128, 20, 10
 OURS = "ours, blocks 64, window 256"

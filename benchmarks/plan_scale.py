@@ -12,7 +12,7 @@ from shuffle_schemes import synthetic_rows
 from mermed.config import StreamConfig
 from mermed.contract import Manifest
 from mermed.mix_config import MixConfig
-from mermed.stream.plan import Plan
+from mermed.stream.order.plan import Plan
 
 BATCH = 1024
 STEP = 10**7

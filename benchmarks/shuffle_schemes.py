@@ -19,7 +19,7 @@ from peers.environments import NoEnvironment, python_of
 from mermed.config import StreamConfig
 from mermed.contract import Manifest, ShardRow
 from mermed.mix_config import MixConfig
-from mermed.stream.plan import Plan
+from mermed.stream.order.plan import Plan
 
 SHARDS, SHARD_SAMPLES = 1000, 1000
 SAMPLES = SHARDS * SHARD_SAMPLES

@@ -79,7 +79,7 @@ assert CliRunner().invoke(main, {1}).exit_code == 0"""
 
 @pytest.mark.parametrize(
     "program",
-    ["import mermed", "import mermed.stream.plan, mermed.pack.packing, mermed.pack.checks.verify"]
+    ["import mermed", "import mermed.stream.order.plan, mermed.pack.packing, mermed.pack.checks.verify"]
     + [HELP.format(command, "['--help']") for command in ("shard", "train", "eval")],
 )
 def test_light_parts_load_no_heavy_library(program):

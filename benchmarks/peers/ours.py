@@ -9,7 +9,7 @@ from mermed.config import MixConfig, StreamConfig
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.decode import Enough
 from mermed.stream.loader import Share, rank_shares
-from mermed.stream.plan import Plan
+from mermed.stream.order.plan import Plan
 from mermed.stream.store import open_manifest
 from mermed.stream.supply import Supply
 from mermed.world import World

@@ -52,7 +52,7 @@ def _manifest(rows: int, folder: Path) -> Path:
 
 def _ours(folder: Path) -> Any:
     from mermed.config import MixConfig, StreamConfig
-    from mermed.stream.plan import Plan
+    from mermed.stream.order.plan import Plan
     from mermed.stream.store import LocalStore, read_manifest
 
     plan = Plan(read_manifest(LocalStore(folder)), MixConfig(), StreamConfig(), SEED)

@@ -17,7 +17,7 @@ def tombstones(folder: Path, groups: tuple[str, ...]) -> None:
     mermed-shard tombstones DATA --group 8c1f0a2b9d3e4f556677 >> tombstones.txt
     mermed-train run PRESET --shards DATA --out RUN --set stream.tombstones=tombstones.txt
     """
-    from mermed.stream.tombstones import keys_of_groups
+    from mermed.stream.replace.tombstones import keys_of_groups
 
     keys = keys_of_groups(folder, groups)
     click.echo(f"# {len(keys)} samples of {' '.join(sorted(set(groups)))}")

@@ -86,7 +86,7 @@ def plan(
     from rich.console import Console
 
     from mermed.cli.train_plan import print_outlook
-    from mermed.stream.outlook import Machines, outlook
+    from mermed.stream.outlook.outlook import Machines, outlook
 
     machines = Machines(
         nodes=nodes, gpus_per_node=gpus_per_node, gpu_images_per_s=images_per_s, core_images_per_s=decode_per_s

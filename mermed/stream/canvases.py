@@ -7,9 +7,9 @@ from collections.abc import Generator, Iterable, Mapping
 from mermed.batch import CanvasBatch, EncodedBatch
 from mermed.stream.decode import Decoded, Decoder, Enough, Replace
 from mermed.stream.loader import Loader, Order, ReadSample, Share
-from mermed.stream.stats import QueueStats
-from mermed.stream.timeline import BatchTimes, StallMeter
-from mermed.stream.watch import Watch
+from mermed.stream.meters.stats import QueueStats
+from mermed.stream.meters.timeline import BatchTimes, StallMeter
+from mermed.stream.meters.watch import Watch
 
 
 class CanvasStream:

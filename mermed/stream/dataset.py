@@ -22,8 +22,8 @@ from mermed.errors import ConfigError, ResumeError
 from mermed.mix_config import MixConfig
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import Loader, Share, rank_shares
-from mermed.stream.origin import origin_of
-from mermed.stream.plan import Plan
+from mermed.stream.order.origin import origin_of
+from mermed.stream.order.plan import Plan
 from mermed.stream.store import open_manifest
 from mermed.stream.supply import Supply, decode_threads
 from mermed.stream_config import StreamConfig

@@ -16,9 +16,9 @@ from mermed.contract import EncodedSample, SampleMeta
 from mermed.errors import EnvironmentError_, IntegrityError, SampleError
 from mermed.stream.header import check_header
 from mermed.stream.image import decode_into
+from mermed.stream.meters.stats import QueueStats
+from mermed.stream.meters.watch import Watch
 from mermed.stream.stage import Stage
-from mermed.stream.stats import QueueStats
-from mermed.stream.watch import Watch
 
 _POLL_S = 0.05
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from mermed.batch import CanvasBatch
-from mermed.stream.timeline import StallMeter
-from mermed.stream.watch import Watch
+from mermed.stream.meters.timeline import StallMeter
+from mermed.stream.meters.watch import Watch
 
 
 @runtime_checkable

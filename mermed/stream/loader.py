@@ -10,11 +10,11 @@ import numpy as np
 
 from mermed.batch import EncodedBatch, Position
 from mermed.contract import EncodedSample
-from mermed.stream.plan import Reference
+from mermed.stream.meters.stats import QueueStats
+from mermed.stream.meters.timeline import last_of
+from mermed.stream.meters.watch import Watch
+from mermed.stream.order.plan import Reference
 from mermed.stream.stage import Stage
-from mermed.stream.stats import QueueStats
-from mermed.stream.timeline import last_of
-from mermed.stream.watch import Watch
 
 ReadSample = Callable[[Reference], EncodedSample]
 """What turns a reference into its sample: `SampleReader.read`, or something that stands in for what cannot be read."""

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from mermed import tar
 from mermed.contract import EncodedSample
-from mermed.stream.index import IndexShelf
-from mermed.stream.plan import Reference
+from mermed.stream.index.shelf import IndexShelf
+from mermed.stream.meters.watch import Watch
+from mermed.stream.order.plan import Reference
 from mermed.stream.store import Store
-from mermed.stream.watch import Watch
 
 
 class SampleReader:

@@ -10,7 +10,7 @@ from mermed.batch import CanvasBatch, Position
 from mermed.contract import ShardRow
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import Share
-from mermed.stream.plan import Reference
+from mermed.stream.order.plan import Reference
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import open_store
 

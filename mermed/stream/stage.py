@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Generator
 from typing import Generic, TypeVar
 
-from mermed.stream.stats import QueueStats
+from mermed.stream.meters.stats import QueueStats
 
 T = TypeVar("T")
 _POLL_S = 0.05

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 from mermed.address import check_file_name, parse_address
 from mermed.contract import MANIFEST_NAME, Manifest, load_manifest
 from mermed.errors import EnvironmentError_, IntegrityError, MermedError
-from mermed.stream.watch import Watch
+from mermed.stream.meters.watch import Watch
 
 CHUNK_BYTES = 2**20
 Sink = Callable[[bytes], object]

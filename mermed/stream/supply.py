@@ -9,17 +9,17 @@ from pathlib import Path
 
 from mermed.config import StreamConfig
 from mermed.contract import EncodedSample
-from mermed.stream.budget import Limits
-from mermed.stream.cached import TABLES, CachedReader, check_capacity
-from mermed.stream.journal import Journal
-from mermed.stream.ledger import Tally
+from mermed.stream.cache.reader import TABLES, CachedReader, check_capacity
 from mermed.stream.loader import Share
-from mermed.stream.plan import Plan, Reference
+from mermed.stream.meters.ledger import Tally
+from mermed.stream.meters.watch import Watch
+from mermed.stream.order.plan import Plan, Reference
 from mermed.stream.reader import SampleReader
-from mermed.stream.spares import Spares
+from mermed.stream.replace.budget import Limits
+from mermed.stream.replace.journal import Journal
+from mermed.stream.replace.spares import Spares
+from mermed.stream.replace.tombstones import read_tombstones
 from mermed.stream.store import LocalStore, Store, open_store
-from mermed.stream.tombstones import read_tombstones
-from mermed.stream.watch import Watch
 
 REMOTE_IO_THREADS = 32
 """Reads under way at once at a remote store, where each waits for the network more than it works."""

@@ -26,7 +26,7 @@ _STEP_DIGITS = 9
 class RunState:
     """Where a run stands: optimiser steps done, slots consumed, the audit of all samples and draws so far.
 
-    `ledger` counts by source what the run had read and replaced at its last checkpoint (stream/ledger.py).
+    `ledger` counts by source what the run had read and replaced at its last checkpoint (stream/meters/ledger.py).
     """
 
     step: int

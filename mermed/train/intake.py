@@ -16,12 +16,12 @@ from mermed.config import RunConfig
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.handover import CudaCopier, Handover
 from mermed.stream.image import fitted
-from mermed.stream.ledger import Tally
 from mermed.stream.loader import Share, rank_shares
+from mermed.stream.meters.ledger import Tally
+from mermed.stream.meters.teller import StallTeller
+from mermed.stream.meters.timeline import StallMeter
+from mermed.stream.meters.watch import Watch
 from mermed.stream.supply import Supply, decode_threads
-from mermed.stream.teller import StallTeller
-from mermed.stream.timeline import StallMeter
-from mermed.stream.watch import Watch
 from mermed.train.run import RunData
 from mermed.world import World
 

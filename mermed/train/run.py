@@ -24,9 +24,9 @@ from mermed.contract import Manifest
 from mermed.errors import ConfigError, EnvironmentError_, ResumeError
 from mermed.model.student_teacher import StudentTeacher
 from mermed.model.weights import CONFIG_NAME, INITIAL_NAME
-from mermed.stream.plan import Plan
+from mermed.stream.order.plan import Plan
+from mermed.stream.replace.tombstones import Tombstones, read_tombstones
 from mermed.stream.store import open_manifest
-from mermed.stream.tombstones import Tombstones, read_tombstones
 from mermed.world import World
 
 COLLECTIVE_TIMEOUT_S = 1800.0

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from torch import Tensor
 
-from mermed.stream.watch import CAUSES
+from mermed.stream.meters.watch import CAUSES
 from mermed.train.checkpoint import RunState
 from mermed.train.intake import Intake
 from mermed.train.lenient import Lenient

@@ -11,7 +11,7 @@ from mermed.batch import CanvasBatch, Position
 from mermed.config import RunConfig
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import Share
-from mermed.stream.plan import Plan, Reference
+from mermed.stream.order.plan import Plan, Reference
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import open_store
 from mermed.train.run import RunData, open_data

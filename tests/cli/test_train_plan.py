@@ -11,7 +11,7 @@ from mermed.cli.train import main
 from mermed.cli.train_plan import print_outlook
 from mermed.config import with_settings
 from mermed.presets import preset
-from mermed.stream.outlook import Machines, outlook
+from mermed.stream.outlook.outlook import Machines, outlook
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pytest
 from mermed.config import StreamConfig
 from mermed.contract import SampleMeta, load_manifest
 from mermed.mix_config import MixConfig
-from mermed.stream.audit import Audit, audit_of, slot_audit
 from mermed.stream.loader import Loader, rank_shares
-from mermed.stream.plan import Plan
+from mermed.stream.meters.audit import Audit, audit_of, slot_audit
+from mermed.stream.order.plan import Plan
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import LocalStore
 from mermed.world import World

@@ -6,8 +6,8 @@ import pytest
 
 from mermed.config import StreamConfig
 from mermed.errors import IntegrityError
-from mermed.stream import budget as budget_module
-from mermed.stream.budget import Budget, Limits
+from mermed.stream.replace import budget as budget_module
+from mermed.stream.replace.budget import Budget, Limits
 
 BAD = IntegrityError("a sample's bytes changed since they were packed")
 LOOSE = 10**9

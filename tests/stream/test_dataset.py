@@ -20,7 +20,7 @@ from mermed.config import MixConfig, StreamConfig
 from mermed.contract import load_manifest
 from mermed.errors import ConfigError, ResumeError
 from mermed.stream.dataset import MermedDataset, current_world
-from mermed.stream.plan import Plan
+from mermed.stream.order.plan import Plan
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import LocalStore
 from mermed.world import World

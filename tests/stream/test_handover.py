@@ -9,8 +9,8 @@ import torch
 
 from mermed.batch import CanvasBatch, Position
 from mermed.stream.handover import CudaCopier, Handover
-from mermed.stream.timeline import StallMeter
-from mermed.stream.watch import Watch
+from mermed.stream.meters.timeline import StallMeter
+from mermed.stream.meters.watch import Watch
 
 
 class Ring:

@@ -11,8 +11,8 @@ from PIL import Image
 from mermed.contract import SampleMeta, load_manifest
 from mermed.errors import SampleError
 from mermed.stream.header import MAX_PIXELS, check_header, read_header
-from mermed.stream.index import IndexShelf
-from mermed.stream.plan import Reference
+from mermed.stream.index.shelf import IndexShelf
+from mermed.stream.order.plan import Reference
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import LocalStore
 

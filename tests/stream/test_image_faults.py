@@ -12,18 +12,18 @@ from mermed.config import StreamConfig
 from mermed.contract import load_manifest
 from mermed.errors import IntegrityError, SampleError
 from mermed.mix_config import MixConfig
-from mermed.stream.budget import Limits
 from mermed.stream.decode import Decoder
 from mermed.stream.header import check_header
-from mermed.stream.index import IndexShelf
-from mermed.stream.journal import Journal, incidents
-from mermed.stream.ledger import Tally
+from mermed.stream.index.shelf import IndexShelf
 from mermed.stream.loader import Loader, rank_shares
-from mermed.stream.plan import Plan
+from mermed.stream.meters.ledger import Tally
+from mermed.stream.meters.watch import Watch
+from mermed.stream.order.plan import Plan
 from mermed.stream.reader import SampleReader
-from mermed.stream.spares import Spares
+from mermed.stream.replace.budget import Limits
+from mermed.stream.replace.journal import Journal, incidents
+from mermed.stream.replace.spares import Spares
 from mermed.stream.store import LocalStore
-from mermed.stream.watch import Watch
 
 SLOTS, BATCH, CANVAS_PX = 96, 12, 32
 SIZE = (24, 16)

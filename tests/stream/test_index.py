@@ -12,9 +12,9 @@ import pytest
 from mermed import tar
 from mermed.contract import load_manifest
 from mermed.errors import EnvironmentError_, IntegrityError
-from mermed.stream.index import IndexShelf
+from mermed.stream.index.shelf import IndexShelf
+from mermed.stream.meters.watch import Watch
 from mermed.stream.store import LocalStore
-from mermed.stream.watch import Watch
 
 
 class CountingStore(LocalStore):
@@ -195,7 +195,7 @@ def test_drafts_of_a_killed_process_are_swept_and_those_at_work_are_not(collecti
 
 
 def test_a_folder_at_its_bound_takes_no_more_tables(collection, tmp_path):
-    from mermed.stream.table_folder import TableFolder
+    from mermed.stream.index.folder import TableFolder
 
     rows, watch = _rows(collection)[:2], Watch()
     tables = [IndexShelf(LocalStore(collection)).table(row) for row in rows]

@@ -3,8 +3,8 @@
 import threading
 from io import FileIO
 
-from mermed.stream.journal import Incident, Journal, incidents
-from mermed.stream.watch import Watch
+from mermed.stream.meters.watch import Watch
+from mermed.stream.replace.journal import Incident, Journal, incidents
 
 
 def _incident(slot, rank=0, **changes):

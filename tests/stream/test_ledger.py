@@ -9,14 +9,14 @@ from mermed.config import StreamConfig
 from mermed.contract import load_manifest
 from mermed.errors import ResumeError
 from mermed.mix_config import MixConfig
-from mermed.stream.budget import Limits
-from mermed.stream.index import IndexShelf
-from mermed.stream.ledger import COLUMNS, Tally, merged
-from mermed.stream.plan import Plan
+from mermed.stream.index.shelf import IndexShelf
+from mermed.stream.meters.ledger import COLUMNS, Tally, merged
+from mermed.stream.order.plan import Plan
 from mermed.stream.reader import SampleReader
-from mermed.stream.spares import Spares
+from mermed.stream.replace.budget import Limits
+from mermed.stream.replace.spares import Spares
+from mermed.stream.replace.tombstones import Tombstones
 from mermed.stream.store import LocalStore
-from mermed.stream.tombstones import Tombstones
 
 SOURCES = ("cxr/nih", "us/busi")
 BATCH = 8

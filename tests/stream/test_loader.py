@@ -20,7 +20,7 @@ from mermed.stream.canvases import CanvasStream
 from mermed.stream.decode import Decoder
 from mermed.stream.image import decode_rgb, fitted
 from mermed.stream.loader import Loader, rank_shares
-from mermed.stream.plan import Plan
+from mermed.stream.order.plan import Plan
 from mermed.stream.reader import SampleReader
 from mermed.stream.scan import canvases_in_order
 from mermed.stream.store import LocalStore

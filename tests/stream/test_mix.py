@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mermed.errors import ConfigError
-from mermed.stream.mix import Mixture, quota_by_size, reduced
+from mermed.stream.order.mix import Mixture, quota_by_size, reduced
 
 QUOTAS = st.lists(st.integers(1, 40), min_size=1, max_size=11).map(tuple)
 

@@ -16,8 +16,8 @@ from mermed.config import StreamConfig
 from mermed.contract import Manifest
 from mermed.mix_config import MixChange, MixConfig
 from mermed.stream.loader import rank_shares
-from mermed.stream.plan import Plan
-from mermed.stream.schedule import NEVER
+from mermed.stream.order.plan import Plan
+from mermed.stream.order.schedule import NEVER
 from mermed.world import World
 
 
@@ -65,7 +65,7 @@ def test_the_order_does_not_depend_on_the_hash_seed_of_the_process(manifest, tmp
     (tmp_path / "manifest").write_bytes(manifest.encode())
     code = (
         "import sys; from mermed.contract import Manifest; from mermed.config import StreamConfig\n"
-        "from mermed.mix_config import MixConfig; from mermed.stream.plan import Plan\n"
+        "from mermed.mix_config import MixConfig; from mermed.stream.order.plan import Plan\n"
         "manifest = Manifest.decode(open(sys.argv[1], 'rb').read())\n"
         "plan = Plan(manifest, MixConfig(), StreamConfig(), 0)\n"
         "print([(r.slot, r.row.name, r.index) for r in plan.batch(range(99))])"

@@ -9,9 +9,9 @@ from mermed.config import MixConfig, RunConfig, StreamConfig, TrainConfig, with_
 from mermed.contract import MANIFEST_NAME, Manifest, ShardRow, load_manifest
 from mermed.errors import ConfigError
 from mermed.presets import preset
-from mermed.stream.footprint import footprints
-from mermed.stream.outlook import Machines, outlook
-from mermed.stream.plan import Plan
+from mermed.stream.order.footprint import footprints
+from mermed.stream.order.plan import Plan
+from mermed.stream.outlook.outlook import Machines, outlook
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import open_store
 
@@ -100,7 +100,7 @@ def test_a_window_holds_what_a_walk_through_it_touches():
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A collection without shards: the outlook must need none but for its first keys, which are left out here."""
-    monkeypatch.setattr("mermed.stream.outlook.FIRST_KEYS", 0)
+    monkeypatch.setattr("mermed.stream.outlook.outlook.FIRST_KEYS", 0)
     (tmp_path / MANIFEST_NAME).write_bytes(MANIFEST.encode())
     return tmp_path
 
@@ -113,7 +113,7 @@ def config():
 @pytest.fixture
 def remote(monkeypatch):
     """The outlook of the same collection at a URL: an object store in this process."""
-    monkeypatch.setattr("mermed.stream.outlook.FIRST_KEYS", 0)
+    monkeypatch.setattr("mermed.stream.outlook.outlook.FIRST_KEYS", 0)
     store = fsspec.filesystem("memory")
     store.pipe(f"/outlook/{MANIFEST_NAME}", MANIFEST.encode())
     yield lambda config, machines=None: outlook(config, "memory://outlook", machines)

@@ -10,7 +10,7 @@ from mermed.config import MixConfig, StreamConfig
 from mermed.contract import Manifest
 from mermed.errors import ConfigError, SampleError
 from mermed.stream.loader import rank_shares
-from mermed.stream.plan import Plan
+from mermed.stream.order.plan import Plan
 from mermed.world import World
 
 

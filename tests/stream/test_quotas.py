@@ -9,7 +9,7 @@ from mermed.config import StreamConfig
 from mermed.contract import Manifest
 from mermed.errors import ConfigError
 from mermed.mix_config import MixChange, MixConfig
-from mermed.stream.plan import Plan
+from mermed.stream.order.plan import Plan
 
 
 def _plan(manifest, seed=0, **mix):

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mermed.errors import ConfigError
-from mermed.stream.mix import Mixture
-from mermed.stream.schedule import NEVER, Schedule
+from mermed.stream.order.mix import Mixture
+from mermed.stream.order.schedule import NEVER, Schedule
 
 
 def _changes(num_sources):

@@ -15,9 +15,9 @@ from mermed.config import StreamConfig
 from mermed.contract import MANIFEST_NAME, load_manifest
 from mermed.errors import ContractError, IntegrityError
 from mermed.mix_config import MixConfig
-from mermed.stream.index import IndexShelf
+from mermed.stream.index.shelf import IndexShelf
 from mermed.stream.loader import Loader, rank_shares
-from mermed.stream.plan import Plan, Reference
+from mermed.stream.order.plan import Plan, Reference
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import LocalStore
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mermed import keyed
-from mermed.stream.shuffle import shuffled, unshuffled
+from mermed.stream.order.shuffle import shuffled, unshuffled
 
 
 @settings(max_examples=80, deadline=None)

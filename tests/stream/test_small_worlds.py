@@ -8,7 +8,7 @@ from mermed.config import StreamConfig
 from mermed.contract import load_manifest
 from mermed.mix_config import MixChange, MixConfig
 from mermed.stream.loader import Loader, rank_shares
-from mermed.stream.plan import Plan
+from mermed.stream.order.plan import Plan
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import LocalStore
 from mermed.world import World

@@ -13,19 +13,19 @@ from mermed.config import StreamConfig
 from mermed.contract import load_manifest
 from mermed.errors import ContractError, EnvironmentError_, IntegrityError, SampleError
 from mermed.mix_config import MixConfig
-from mermed.stream import spares as spares_module
-from mermed.stream.budget import Limits
-from mermed.stream.cached import CachedReader
-from mermed.stream.index import IndexShelf
-from mermed.stream.journal import Journal, incidents
-from mermed.stream.ledger import Tally
+from mermed.stream.cache.reader import CachedReader
+from mermed.stream.index.shelf import IndexShelf
 from mermed.stream.loader import Loader, rank_shares
-from mermed.stream.plan import Plan
+from mermed.stream.meters.ledger import Tally
+from mermed.stream.meters.watch import Watch
+from mermed.stream.order.plan import Plan
 from mermed.stream.reader import SampleReader
-from mermed.stream.spares import Spares
+from mermed.stream.replace import spares as spares_module
+from mermed.stream.replace.budget import Limits
+from mermed.stream.replace.journal import Journal, incidents
+from mermed.stream.replace.spares import Spares
+from mermed.stream.replace.tombstones import Tombstones
 from mermed.stream.store import LocalStore
-from mermed.stream.tombstones import Tombstones
-from mermed.stream.watch import Watch
 from mermed.world import World
 
 SOURCES = {"cxr/nih": [7, 6, 5], "us/busi": [9, 4], "us/clinic": [8]}

@@ -8,10 +8,10 @@ from mermed.config import MixConfig, StreamConfig
 from mermed.contract import load_manifest
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.loader import rank_shares
-from mermed.stream.plan import Plan
+from mermed.stream.meters.watch import Watch
+from mermed.stream.order.plan import Plan
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import LocalStore
-from mermed.stream.watch import Watch
 
 BATCH, BATCHES = 7, 5
 

@@ -10,7 +10,7 @@ import pytest
 from mermed import tar
 from mermed.contract import ShardRow, load_manifest
 from mermed.errors import ContractError, IntegrityError
-from mermed.stream.table import parse_table
+from mermed.stream.index.table import parse_table
 
 BLOCK = tar.BLOCK_BYTES
 

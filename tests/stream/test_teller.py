@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from mermed.stream.stats import QueueStats
-from mermed.stream.teller import StallTeller, stream_stacks
-from mermed.stream.watch import Watch
+from mermed.stream.meters.stats import QueueStats
+from mermed.stream.meters.teller import StallTeller, stream_stacks
+from mermed.stream.meters.watch import Watch
 
 
 class _Clock:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mermed.stream.meters.stats import QueueStats
+from mermed.stream.meters.timeline import BatchTimes, StallMeter, last_of, stall
+from mermed.stream.meters.watch import Watch
 from mermed.stream.stage import Stage
-from mermed.stream.stats import QueueStats
-from mermed.stream.timeline import BatchTimes, StallMeter, last_of, stall
-from mermed.stream.watch import Watch
 
 READS = {"network": 3.0, "disk": 1.0}
 

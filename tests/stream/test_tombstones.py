@@ -8,9 +8,9 @@ from click.testing import CliRunner
 from mermed.cli.shard_tombstones import tombstones
 from mermed.contract import load_manifest
 from mermed.errors import ConfigError
-from mermed.stream.index import IndexShelf
+from mermed.stream.index.shelf import IndexShelf
+from mermed.stream.replace.tombstones import Tombstones, keys_of_groups, read_tombstones
 from mermed.stream.store import LocalStore
-from mermed.stream.tombstones import Tombstones, keys_of_groups, read_tombstones
 
 
 def _write(tmp_path, text):

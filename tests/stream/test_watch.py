@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mermed.stream.watch import Watch
+from mermed.stream.meters.watch import Watch
 
 
 def sleep(seconds):

@@ -15,7 +15,7 @@ from mermed import tar
 from mermed.config import with_settings
 from mermed.contract import load_manifest
 from mermed.errors import ConfigError, IntegrityError, ResumeError
-from mermed.stream.journal import incidents
+from mermed.stream.replace.journal import incidents
 from mermed.train.meters import read_metrics
 
 BIN = Path(sys.executable).parent

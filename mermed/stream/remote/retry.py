@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from mermed.errors import EnvironmentError_
+from mermed.stream.meters.watch import Watch
 from mermed.stream.remote.transport import Passing
-from mermed.stream.watch import Watch
 
 QUICK_TRIES = 4
 """Tries that a failing read gets in any case, however short the patience."""

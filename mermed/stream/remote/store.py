@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from mermed.address import Address, check_file_name
 from mermed.errors import ChangedError, EnvironmentError_, IntegrityError, MermedError
+from mermed.stream.meters.watch import Watch
 from mermed.stream.remote.retry import Patience, Tries, closed
 from mermed.stream.remote.transport import (
     Answer,
@@ -21,7 +22,6 @@ from mermed.stream.remote.transport import (
     wrong_answer,
 )
 from mermed.stream.store import Sink, too_short
-from mermed.stream.watch import Watch
 
 MAX_WHOLE_BYTES = 2**31
 """The largest file that is read whole into memory; shards are read in ranges."""

@@ -8,10 +8,10 @@ import pytest
 
 from mermed.contract import ShardRow
 from mermed.errors import IntegrityError
-from mermed.stream.cache import Cache
-from mermed.stream.index import IndexShelf
-from mermed.stream.piece import Piece
-from mermed.stream.watch import Watch
+from mermed.stream.cache.cache import Cache
+from mermed.stream.cache.piece import Piece
+from mermed.stream.index.shelf import IndexShelf
+from mermed.stream.meters.watch import Watch
 
 SAMPLE_BYTES = 1000
 

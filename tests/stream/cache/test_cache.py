@@ -13,11 +13,11 @@ from mermed.config import StreamConfig
 from mermed.contract import Manifest
 from mermed.errors import EnvironmentError_, IntegrityError
 from mermed.mix_config import MixConfig
-from mermed.stream import cache_folder
-from mermed.stream.cache_folder import CacheFolder
-from mermed.stream.foresight import Foresight
-from mermed.stream.piece import Piece, Pieces
-from mermed.stream.plan import Plan
+from mermed.stream.cache import folder as cache_folder
+from mermed.stream.cache.folder import CacheFolder
+from mermed.stream.cache.foresight import Foresight
+from mermed.stream.cache.piece import Piece, Pieces
+from mermed.stream.order.plan import Plan
 
 MUCH = 10**9
 

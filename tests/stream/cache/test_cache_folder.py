@@ -8,10 +8,10 @@ import time
 import pytest
 
 from mermed.errors import ConfigError
-from mermed.stream import cache as cache_module
-from mermed.stream import cache_folder
-from mermed.stream.cache import Cache
-from mermed.stream.cache_folder import CacheFolder
+from mermed.stream.cache import cache as cache_module
+from mermed.stream.cache import folder as cache_folder
+from mermed.stream.cache.cache import Cache
+from mermed.stream.cache.folder import CacheFolder
 
 MUCH = 10**9
 

@@ -11,15 +11,15 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from mermed.stream.cache_folder import CacheFolder
+from mermed.stream.cache.folder import CacheFolder
 
 CHILD = """
 import hashlib, os, resource, sys, time
 from pathlib import Path
 from mermed.contract import ShardRow
-from mermed.stream.cache import Cache
-from mermed.stream.piece import Piece
-from mermed.stream.watch import Watch
+from mermed.stream.cache.cache import Cache
+from mermed.stream.cache.piece import Piece
+from mermed.stream.meters.watch import Watch
 
 folder, capacity, log, chunk_s, passes, limit = Path(sys.argv[1]), *sys.argv[2:7]
 if limit != "0":

@@ -13,14 +13,14 @@ from mermed.config import StreamConfig
 from mermed.contract import load_manifest
 from mermed.errors import ConfigError, IntegrityError
 from mermed.mix_config import MixConfig
-from mermed.stream.cached import CachedReader, check_capacity
-from mermed.stream.footprint import footprints
+from mermed.stream.cache.piece import Pieces
+from mermed.stream.cache.reader import CachedReader, check_capacity
 from mermed.stream.loader import Loader, rank_shares
-from mermed.stream.piece import Pieces
-from mermed.stream.plan import Plan
+from mermed.stream.meters.watch import Watch
+from mermed.stream.order.footprint import footprints
+from mermed.stream.order.plan import Plan
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import LocalStore, open_store
-from mermed.stream.watch import Watch
 
 BATCH, BATCHES = 14, 8
 SETTINGS = StreamConfig(block_samples=4, window_blocks=2)

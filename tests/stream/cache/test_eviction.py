@@ -1,6 +1,6 @@
 """What a cache gives up: the furthest need first, another job's minded, nothing needed before the newcomer."""
 
-from mermed.stream.eviction import Entry, next_need, victims
+from mermed.stream.cache.eviction import Entry, next_need, victims
 
 NOW = 1000.0
 NEVER = float("inf")

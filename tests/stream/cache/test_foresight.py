@@ -10,12 +10,12 @@ from mermed.config import StreamConfig
 from mermed.contract import Manifest
 from mermed.errors import IntegrityError
 from mermed.mix_config import MixConfig
-from mermed.stream.cache import Cache
-from mermed.stream.foresight import Foresight
+from mermed.stream.cache.cache import Cache
+from mermed.stream.cache.foresight import Foresight
+from mermed.stream.cache.piece import Pieces
 from mermed.stream.loader import rank_shares
-from mermed.stream.piece import Pieces
-from mermed.stream.plan import Plan
-from mermed.stream.watch import Watch
+from mermed.stream.meters.watch import Watch
+from mermed.stream.order.plan import Plan
 
 BLOCK_BYTES = 8000
 

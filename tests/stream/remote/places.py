@@ -7,9 +7,9 @@ from fault_server import Folder
 from faults import Header
 
 from mermed.address import parse_address
+from mermed.stream.meters.watch import Watch
 from mermed.stream.remote.opening import open_transport
 from mermed.stream.remote.store import RemoteStore
-from mermed.stream.watch import Watch
 
 NAME = "ct/train/ct-train-000000.tar"
 CONTENT = np.random.default_rng(0).bytes(2_500_000)

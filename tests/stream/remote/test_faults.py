@@ -7,7 +7,7 @@ from faults import Drip, Header, Longer, Reset, Short, Stall, Status, Truncate, 
 from places import CONTENT, NAME
 
 from mermed.errors import EnvironmentError_, IntegrityError
-from mermed.stream.watch import Watch
+from mermed.stream.meters.watch import Watch
 
 END = len(CONTENT) - 1000
 

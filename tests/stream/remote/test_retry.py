@@ -3,10 +3,10 @@
 import pytest
 
 from mermed.errors import EnvironmentError_
+from mermed.stream.meters.watch import Watch
 from mermed.stream.remote import retry
 from mermed.stream.remote.retry import Patience, Tries
 from mermed.stream.remote.transport import Passing
-from mermed.stream.watch import Watch
 
 
 class Clock:

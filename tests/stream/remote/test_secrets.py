@@ -8,8 +8,8 @@ from faults import Header, Redirect, Reset, Stall, Status, WrongRange
 from places import NAME
 
 from mermed.errors import MermedError
+from mermed.stream.meters.watch import Watch
 from mermed.stream.remote.store import RemoteStore
-from mermed.stream.watch import Watch
 
 TOKEN = "pl4nt3d-t0k3n"
 FAULTS = {

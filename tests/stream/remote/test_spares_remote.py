@@ -11,15 +11,15 @@ from mermed.config import StreamConfig
 from mermed.contract import load_manifest
 from mermed.errors import ChangedError, EnvironmentError_
 from mermed.mix_config import MixConfig
-from mermed.stream.budget import Limits
-from mermed.stream.journal import Journal, incidents
-from mermed.stream.plan import Plan
+from mermed.stream.meters.watch import Watch
+from mermed.stream.order.plan import Plan
 from mermed.stream.reader import SampleReader
 from mermed.stream.remote.opening import open_transport
 from mermed.stream.remote.store import RemoteStore
-from mermed.stream.spares import Spares
+from mermed.stream.replace.budget import Limits
+from mermed.stream.replace.journal import Journal, incidents
+from mermed.stream.replace.spares import Spares
 from mermed.stream.store import LocalStore
-from mermed.stream.watch import Watch
 
 SLOTS = range(40)
 

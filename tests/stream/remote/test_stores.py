@@ -13,13 +13,13 @@ from places import CONTENT, NAME
 from mermed.contract import load_manifest
 from mermed.errors import ContractError, EnvironmentError_, IntegrityError
 from mermed.stream.loader import Loader, rank_shares
+from mermed.stream.meters.watch import Watch
 from mermed.stream.reader import SampleReader
 from mermed.stream.remote import files, opening
 from mermed.stream.remote.objects import ObjectTransport
 from mermed.stream.remote.s3 import S3Transport
 from mermed.stream.scan import ManifestOrder
 from mermed.stream.store import LocalStore, open_store, read_manifest
-from mermed.stream.watch import Watch
 
 
 def read_everything(store):

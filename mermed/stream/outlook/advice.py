@@ -6,8 +6,8 @@ from typing import Any
 
 from mermed.config import RunConfig
 from mermed.contract import Manifest
-from mermed.stream.footprint import footprints
-from mermed.stream.plan import Plan
+from mermed.stream.order.footprint import footprints
+from mermed.stream.order.plan import Plan
 
 _WINDOWS = (4096, 2048, 1024, 512, 256)
 """Window sizes worth proposing, in blocks: below 256 the shares of a batch's sources scatter (docs/order.md)."""

@@ -10,12 +10,12 @@ from typing import Protocol, runtime_checkable
 
 from mermed.contract import EncodedSample
 from mermed.errors import ChangedError, ContractError, EnvironmentError_, IntegrityError, MermedError, SampleError
-from mermed.stream.budget import Budget, Limits
-from mermed.stream.journal import Incident, Journal
-from mermed.stream.ledger import Tally
-from mermed.stream.plan import Reference
-from mermed.stream.tombstones import Tombstones
-from mermed.stream.watch import Watch
+from mermed.stream.meters.ledger import Tally
+from mermed.stream.meters.watch import Watch
+from mermed.stream.order.plan import Reference
+from mermed.stream.replace.budget import Budget, Limits
+from mermed.stream.replace.journal import Incident, Journal
+from mermed.stream.replace.tombstones import Tombstones
 
 MOST_FAILED = 48
 """Samples that may fail for one slot before its source is given up."""

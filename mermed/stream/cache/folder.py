@@ -20,7 +20,7 @@ from math import isfinite
 from pathlib import Path
 
 from mermed.errors import ConfigError
-from mermed.stream.eviction import Entry, next_need, victims
+from mermed.stream.cache.eviction import Entry, next_need, victims
 
 MARK = "mermed-cache"
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT))

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from mermed.contract import ShardRow
 from mermed.errors import ConfigError
 from mermed.mix_config import MixConfig, MixStage
-from mermed.stream.mix import quota_by_size
-from mermed.stream.schedule import Schedule
+from mermed.stream.order.mix import quota_by_size
+from mermed.stream.order.schedule import Schedule
 
 Drawn = dict[str, dict[str, list[ShardRow]]]
 """Rows by modality and dataset, both sorted by name; rows in manifest order."""

@@ -11,15 +11,15 @@ from mermed import tar
 from mermed.config import StreamConfig
 from mermed.contract import EncodedSample, ShardRow
 from mermed.errors import ConfigError, ContractError, IntegrityError
-from mermed.stream.cache import Cache
-from mermed.stream.footprint import footprints
-from mermed.stream.foresight import AHEAD_BYTES, FETCH_THREADS, Foresight
-from mermed.stream.index import IndexShelf
+from mermed.stream.cache.cache import Cache
+from mermed.stream.cache.foresight import AHEAD_BYTES, FETCH_THREADS, Foresight
+from mermed.stream.cache.piece import Piece, Pieces
+from mermed.stream.index.shelf import IndexShelf
 from mermed.stream.loader import Order, Share
-from mermed.stream.piece import Piece, Pieces
-from mermed.stream.plan import Plan, Reference
+from mermed.stream.meters.watch import Watch
+from mermed.stream.order.footprint import footprints
+from mermed.stream.order.plan import Plan, Reference
 from mermed.stream.store import CHUNK_BYTES, Sink, Store
-from mermed.stream.watch import Watch
 
 TABLES = "tables"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from mermed import tar
 from mermed.contract import ShardRow
 from mermed.errors import IntegrityError
+from mermed.stream.index.folder import TableFolder
+from mermed.stream.index.table import ShardTable, parse_table
+from mermed.stream.meters.watch import Watch
 from mermed.stream.store import Store
-from mermed.stream.table import ShardTable, parse_table
-from mermed.stream.table_folder import TableFolder
-from mermed.stream.watch import Watch
 
 HELD_BYTES = 512 * 2**20
 """What a shelf holds unless told otherwise: the tables of some eight million samples."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
-from mermed.stream.stats import QueueStats
-from mermed.stream.watch import Watch
+from mermed.stream.meters.stats import QueueStats
+from mermed.stream.meters.watch import Watch
 
 THREAD_PREFIX = "mermed-"
 """What the names of all threads of the stream begin with."""

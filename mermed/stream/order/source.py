@@ -11,7 +11,7 @@ from mermed import keyed
 from mermed.config import StreamConfig
 from mermed.contract import ShardRow
 from mermed.errors import SampleError
-from mermed.stream.shuffle import unshuffled
+from mermed.stream.order.shuffle import unshuffled
 
 Int64s = NDArray[np.int64]
 

@@ -10,8 +10,8 @@ import numpy as np
 import xxhash
 
 from mermed.contract import ShardRow
-from mermed.stream.table import ShardTable, entry_type
-from mermed.stream.watch import Watch
+from mermed.stream.index.table import ShardTable, entry_type
+from mermed.stream.meters.watch import Watch
 
 FOLDER_BYTES = 8 * 2**30
 _SEAL_BYTES = 8

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mermed.errors import ConfigError
-from mermed.stream.mix import Mixture, reduced
+from mermed.stream.order.mix import Mixture, reduced
 
 Int64s = NDArray[np.int64]
 NEVER = int(np.iinfo(np.int64).max)

@@ -9,10 +9,10 @@ from typing import Any
 from mermed.address import parse_address
 from mermed.config import RunConfig
 from mermed.errors import ConfigError
-from mermed.stream.advice import advice
-from mermed.stream.footprint import footprints
-from mermed.stream.index import IndexShelf
-from mermed.stream.plan import Ledger, Plan
+from mermed.stream.index.shelf import IndexShelf
+from mermed.stream.order.footprint import footprints
+from mermed.stream.order.plan import Ledger, Plan
+from mermed.stream.outlook.advice import advice
 from mermed.stream.store import open_manifest, open_store
 
 FIRST_KEYS = 8

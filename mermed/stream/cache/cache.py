@@ -10,11 +10,11 @@ from pathlib import Path
 
 from mermed.contract import ShardRow
 from mermed.errors import ContractError, EnvironmentError_, IntegrityError
-from mermed.stream.cache_folder import CacheFolder, FolderError, Foreseen, Part
-from mermed.stream.eviction import Entry
-from mermed.stream.piece import Piece
+from mermed.stream.cache.eviction import Entry
+from mermed.stream.cache.folder import CacheFolder, FolderError, Foreseen, Part
+from mermed.stream.cache.piece import Piece
+from mermed.stream.meters.watch import Watch
 from mermed.stream.store import Store
-from mermed.stream.watch import Watch
 
 PAUSE_S = 30.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.001, 0.02

@@ -9,12 +9,12 @@ from typing import Protocol, runtime_checkable
 
 from mermed.contract import ShardRow
 from mermed.errors import MermedError
-from mermed.stream.cache import Cache
-from mermed.stream.eviction import Entry
+from mermed.stream.cache.cache import Cache
+from mermed.stream.cache.eviction import Entry
+from mermed.stream.cache.piece import Piece, Pieces, named_piece
 from mermed.stream.loader import Order, Share
-from mermed.stream.piece import Piece, Pieces, named_piece
-from mermed.stream.plan import Reference
-from mermed.stream.schedule import NEVER
+from mermed.stream.order.plan import Reference
+from mermed.stream.order.schedule import NEVER
 
 AHEAD_BYTES = 4 * 2**30
 FETCH_THREADS = 16

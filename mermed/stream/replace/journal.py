@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mermed.stream.watch import Watch
+from mermed.stream.meters.watch import Watch
 
 _PATTERN = "quarantine-rank-*.jsonl"
 

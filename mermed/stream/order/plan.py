@@ -11,10 +11,10 @@ from mermed.config import StreamConfig
 from mermed.contract import Manifest, ShardRow
 from mermed.errors import ConfigError
 from mermed.mix_config import MixConfig
-from mermed.stream.quotas import Drawn, dataset_schedule, drawn_rows, modality_schedule
-from mermed.stream.schedule import NEVER
-from mermed.stream.shuffle import shuffled
-from mermed.stream.source import Ledger, Source, cycle_key
+from mermed.stream.order.quotas import Drawn, dataset_schedule, drawn_rows, modality_schedule
+from mermed.stream.order.schedule import NEVER
+from mermed.stream.order.shuffle import shuffled
+from mermed.stream.order.source import Ledger, Source, cycle_key
 
 Int64s = NDArray[np.int64]
 

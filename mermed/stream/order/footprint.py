@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mermed.stream.plan import Plan
-from mermed.stream.source import Source
+from mermed.stream.order.plan import Plan
+from mermed.stream.order.source import Source
 
 ROOM = 2
 """Windows a cache needs room for: the one that is drawn from, and the next while it is fetched."""

@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Literal
 
 from mermed.contract import ShardRow
-from mermed.stream.index import IndexShelf
-from mermed.stream.plan import Reference
+from mermed.stream.index.shelf import IndexShelf
+from mermed.stream.order.plan import Reference
 
 _EXTENTS_HELD = 1 << 16
 

@@ -1,0 +1,1 @@
+"""Where samples lie in their shards: parsed once, held by bytes, kept on disk."""

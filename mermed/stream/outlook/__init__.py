@@ -1,0 +1,1 @@
+"""What a run will read and need, from the manifest alone."""

@@ -1,0 +1,1 @@
+"""What happens when a sample cannot be used: a stand-in, a budget, a journal."""
