@@ -94,9 +94,9 @@ class SampleMeta:
             raise IntegrityError(
                 "a sample's bytes changed since they were packed", expected=f"xxh3 {seal}", found="another"
             )
-        unknown = content.keys() - _META_FIELDS
-        if unknown:
-            raise ContractError("a sample's JSON holds a field outside the allow-list", found=sorted(unknown))
+        if not _META_FIELDS.issuperset(content):
+            unknown = sorted(content.keys() - _META_FIELDS)
+            raise ContractError("a sample's JSON holds a field outside the allow-list", found=unknown)
         for name in ("window", "spacing_mm", "crop", "rescale", "steps"):
             if content.get(name) is not None:
                 content[name] = tuple(content[name])

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Mapping
 
 from mermed.batch import CanvasBatch, EncodedBatch
+from mermed.stream.crew import Crew
 from mermed.stream.decode import Decoded, Decoder, Enough, Replace
 from mermed.stream.loader import Loader, Order, ReadSample, Share
 from mermed.stream.meters.stats import QueueStats
@@ -15,8 +16,8 @@ from mermed.stream.meters.watch import Watch
 class CanvasStream:
     """Yields the CanvasBatch of each share of `order`; use it as a context manager to stop its threads.
 
-    `read` turns a reference into its sample, `io_threads` of them at once (0: as many as decode). `batch` is the
-    largest share, `ahead` the batches that each stage may run ahead, `pin` asks for page-locked buffers; `enough`,
+    `read` turns a reference into its sample, in the `num_threads` that decode or in `io_threads` of its own. `batch` is
+    the largest share, `ahead` the batches that each stage may run ahead, `pin` asks for page-locked buffers; `enough`,
     `replace` and `decoded` are the decoder's. `stalls` adds up what the consumer waited, by cause.
     """
 
@@ -39,12 +40,21 @@ class CanvasStream:
     ) -> None:
         self.stalls = StallMeter()
         self._read_times: deque[tuple[float, Mapping[str, float]]] = deque()
-        self._loader = Loader(order, read, shares, num_threads=io_threads or num_threads, ahead=ahead, watch=watch)
+        self._crew = Crew(num_threads, "work")
+        self._loader = Loader(
+            order,
+            read,
+            shares,
+            num_threads=io_threads,
+            crew=None if io_threads else self._crew,
+            ahead=ahead,
+            watch=watch,
+        )
         self._decoder = Decoder(
             self._encoded(),
             batch=batch,
             canvas_px=canvas_px,
-            num_threads=num_threads,
+            crew=self._crew,
             ahead=ahead,
             pin=pin,
             enough=enough,
@@ -83,6 +93,7 @@ class CanvasStream:
         """Stop all threads and wait for them; safe to call twice."""
         self._decoder.close()
         self._loader.close()
+        self._crew.close()
 
     def __enter__(self) -> "CanvasStream":
         return self

@@ -2,11 +2,12 @@
 
 import queue
 import time
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from mermed.batch import CanvasBatch, EncodedBatch
 from mermed.contract import EncodedSample, SampleMeta
 from mermed.errors import EnvironmentError_, IntegrityError, SampleError
+from mermed.stream.crew import Crew, Job
 from mermed.stream.header import check_header
 from mermed.stream.image import decode_into
 from mermed.stream.meters.stats import QueueStats
@@ -35,32 +37,33 @@ class CanvasBuffer:
     """Memory of one CanvasBatch, reused for as long as the decoder lives.
 
     Canvases lie with their channels innermost, as a JPEG decoder writes them, so that a full one is decoded in place.
-    `filled` is the size of what each canvas holds beyond its zeros.
+    `canvases` and `sizes` view the same memory, `filled` is the size of what each canvas holds beyond its zeros.
     """
 
     pixels: Tensor
     size_px: Tensor
-    filled: list[tuple[int, int]] = field(default_factory=list)
+    canvases: list[npt.NDArray[np.uint8]]
+    sizes: npt.NDArray[np.int32]
+    filled: list[tuple[int, int]]
 
     @classmethod
     def allocate(cls, batch: int, canvas_px: int, *, pin: bool) -> "CanvasBuffer":
         """Zeros for `batch` canvases, page-locked when `pin`."""
         pixels = torch.zeros((batch, canvas_px, canvas_px, 3), dtype=torch.uint8, pin_memory=pin)
         size_px = torch.zeros((batch, 2), dtype=torch.int32, pin_memory=pin)
-        return cls(pixels, size_px, [(0, 0)] * batch)
+        return cls(pixels, size_px, list(pixels.numpy()), size_px.numpy(), [(0, 0)] * batch)
 
     def fill(self, row: int, image: bytes, meta: SampleMeta | None = None, enough_px: int | None = None) -> None:
         """Decode `image` into canvas `row`: pixels at the top left, zeros elsewhere."""
-        canvas = self.pixels[row].numpy()
+        canvas = self.canvases[row]
         former_height, former_width = self.filled[row]
-        self.filled[row] = canvas.shape[:2]
+        self.filled[row] = canvas.shape[0], canvas.shape[1]
         height, width = decode_into(canvas, image, meta, enough_px=enough_px)
         if former_height > height:
             canvas[height:former_height, :former_width] = 0
         if former_width > width:
             canvas[:height, width:former_width] = 0
-        self.filled[row] = (height, width)
-        self.size_px[row, 0], self.size_px[row, 1] = height, width
+        self.filled[row] = self.sizes[row] = height, width
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +80,17 @@ class _Filling:
 
     encoded: EncodedBatch
     buffer: CanvasBuffer
-    rows: list[Future[_Row]]
+    rows: Job[_Row]
 
 
 class Decoder:
     """Yields the CanvasBatch of each EncodedBatch, decoded `ahead` batches before they are asked for.
 
-    A batch's buffers are used again once the next batch is asked for. `enough` tells how large an image need be, so
-    that a larger JPEG is decoded at a lower scale; without it every image is decoded whole. An image that does not
-    decode is exchanged for what `replace` gives; without `replace` it raises IntegrityError naming its key: every image
-    was decoded when it was packed, so its bytes are not what was packed. `decoded_at` tells when the batch given last
-    was complete.
+    Threads of `crew`, or `num_threads` of its own, do the work. A batch's buffers are used again once the next batch is
+    asked for. `enough` tells how large an image need be, so that a larger JPEG is decoded at a lower scale; without it
+    every image is decoded whole. An image that does not decode is exchanged for what `replace` gives; without `replace`
+    it raises IntegrityError naming its key: every image was decoded when it was packed, so its bytes are not what was
+    packed. `decoded_at` tells when the batch given last was complete.
     """
 
     def __init__(
@@ -96,7 +99,8 @@ class Decoder:
         *,
         batch: int,
         canvas_px: int,
-        num_threads: int,
+        num_threads: int = 1,
+        crew: Crew | None = None,
         ahead: int = 2,
         pin: bool = False,
         enough: Enough | None = None,
@@ -115,10 +119,9 @@ class Decoder:
             self._free.put(CanvasBuffer.allocate(batch, canvas_px, pin=pin))
         self._lent: CanvasBuffer | None = None
         self._closing = False
-        self._pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="mermed-decode")
-        self._stage = Stage(
-            self._submit(), ahead=ahead, name="canvas", is_ready=lambda entry: all(row.done() for row in entry.rows)
-        )
+        self._owns_crew = crew is None
+        self._crew = crew or Crew(num_threads, "decode")
+        self._stage = Stage(self._submit(), ahead=ahead, name="canvas", is_ready=lambda entry: entry.rows.is_over)
 
     @property
     def stats(self) -> QueueStats:
@@ -131,10 +134,10 @@ class Decoder:
             if buffer is None:
                 return
             enough = [None] * len(encoded) if self._enough is None else self._enough(encoded).tolist()
-            rows = [self._pool.submit(self._fill, buffer, row, encoded, enough[row]) for row in range(len(encoded))]
-            yield _Filling(encoded, buffer, rows)
+            fill = partial(self._fill, buffer, encoded, enough)
+            yield _Filling(encoded, buffer, self._crew.submit(fill, len(encoded), urgent=True))
 
-    def _fill(self, buffer: CanvasBuffer, row: int, encoded: EncodedBatch, enough_px: int | None) -> _Row:
+    def _fill(self, buffer: CanvasBuffer, encoded: EncodedBatch, enough_px: Sequence[int | None], row: int) -> _Row:
         """Decode one image, or what replaces it, into its row."""
         image, meta, slot = encoded.images[row], encoded.meta[row], int(encoded.slot[row])
         failed: set[str] = set()
@@ -143,7 +146,7 @@ class Decoder:
             try:
                 with self._watch.timing("decode"):
                     check_header(image, meta)
-                    buffer.fill(row, image, meta, enough_px)
+                    buffer.fill(row, image, meta, enough_px[row])
                 break
             except SampleError as error:
                 failed.add(meta.key)
@@ -180,7 +183,7 @@ class Decoder:
             self._lent = None
         filling = next(self._stage)
         with self.stats.completing():
-            rows = [row.result() for row in filling.rows]
+            rows = filling.rows.results()
         self.decoded_at = max((row.at for row in rows), default=0.0)
         encoded, buffer, count = filling.encoded, filling.buffer, len(filling.encoded)
         self._lent = buffer
@@ -198,7 +201,8 @@ class Decoder:
         """Stop decoding and wait for the threads; safe to call twice. The source of encoded batches stays open."""
         self._closing = True
         self._stage.close()
-        self._pool.shutdown(cancel_futures=True)
+        if self._owns_crew:
+            self._crew.close()
 
     def __enter__(self) -> "Decoder":
         return self

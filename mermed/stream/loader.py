@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from mermed.batch import EncodedBatch, Position
 from mermed.contract import EncodedSample
+from mermed.stream.crew import Crew, Job
 from mermed.stream.meters.stats import QueueStats
 from mermed.stream.meters.timeline import last_of
 from mermed.stream.meters.watch import Watch
@@ -49,9 +50,9 @@ class _Read:
 class Loader:
     """Yields the EncodedBatch of each share, read by `read` in threads, `ahead` batches before they are asked for.
 
-    Threads may finish in any order; the batch does not care. `stats` tells who waits for whom, `read_at` when the last
-    sample of the batch given last was in memory, `read_s` what its reads took by cause. Close it, or use it as a
-    context manager, to stop its threads.
+    Threads of `crew`, or `num_threads` of its own, may finish in any order; the batch does not care. `stats` tells who
+    waits for whom, `read_at` when the last sample of the batch given last was in memory, `read_s` what its reads took
+    by cause. Close it, or use it as a context manager, to stop its threads.
     """
 
     def __init__(
@@ -60,7 +61,8 @@ class Loader:
         read: ReadSample,
         shares: Iterable[Share],
         *,
-        num_threads: int,
+        num_threads: int = 1,
+        crew: Crew | None = None,
         ahead: int = 2,
         watch: Watch | None = None,
     ) -> None:
@@ -70,22 +72,22 @@ class Loader:
         self._watch = watch or Watch()
         self.read_at = 0.0
         self.read_s: dict[str, float] = {}
-        self._pool = ThreadPoolExecutor(max(1, num_threads), thread_name_prefix="mermed-read")
-        self._stage = Stage(
-            self._submit(), ahead=ahead, name="encoded", is_ready=lambda entry: all(read.done() for read in entry[2])
-        )
+        self._owns_crew = crew is None
+        self._crew = crew or Crew(num_threads, "read")
+        self._stage = Stage(self._submit(), ahead=ahead, name="encoded", is_ready=lambda entry: entry[2].is_over)
 
     @property
     def stats(self) -> QueueStats:
         """Waits at the queue of encoded batches."""
         return self._stage.stats
 
-    def _submit(self) -> Generator[tuple[Share, list[Reference], list[Future[_Read]]]]:
+    def _submit(self) -> Generator[tuple[Share, list[Reference], Job[_Read]]]:
         for share in self._shares:
             references = self._order.batch(share.slots)
-            yield share, references, [self._pool.submit(self._read_timed, reference) for reference in references]
+            yield share, references, self._crew.submit(partial(self._read_timed, references), len(references))
 
-    def _read_timed(self, reference: Reference) -> "_Read":
+    def _read_timed(self, references: list[Reference], place: int) -> _Read:
+        reference = references[place]
         with self._watch.lap() as spent_s:
             sample = self._read(reference)
         return _Read(sample, time.perf_counter(), spent_s)
@@ -96,7 +98,7 @@ class Loader:
     def __next__(self) -> EncodedBatch:
         share, references, reads = next(self._stage)
         with self.stats.completing():
-            done = [read.result() for read in reads]
+            done = reads.results()
         self.read_at, self.read_s = last_of((read.at for read in done), (read.spent_s for read in done))
         samples = [read.sample for read in done]
         return EncodedBatch(
@@ -110,7 +112,8 @@ class Loader:
     def close(self) -> None:
         """Stop reading and wait for the threads; safe to call twice."""
         self._stage.close()
-        self._pool.shutdown(cancel_futures=True)
+        if self._owns_crew:
+            self._crew.close()
 
     def __enter__(self) -> "Loader":
         return self

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
@@ -19,6 +19,8 @@ from mermed.stream.order.schedule import NEVER
 AHEAD_BYTES = 4 * 2**30
 FETCH_THREADS = 16
 _LOOKUP_THREADS = 8
+_AHEAD_SLOTS = 65_536
+_LOOKED_UP = 262_144
 _POLL_S = 0.02
 _ADOPT_PAUSE_S = 0.001
 _FIRST_PACE_S = 0.001
@@ -64,6 +66,7 @@ class Foresight:
         self._ahead_bytes = min(ahead_bytes, cache.capacity_bytes // 2)
         self._met: dict[str, tuple[Piece, int]] = {}
         self._met_bytes = 0
+        self._looked_up: dict[tuple[str, int], Piece] = {}
         self._known: dict[str, tuple[Piece, int]] = {}
         self._known_lock = threading.Lock()
         self._margin = 0
@@ -121,10 +124,14 @@ class Foresight:
             for piece, slot in self._pieces_of(self._order.batch(share.slots)):
                 self._meet(piece, slot)
             self._forget_passed()
-            while self._met_bytes > self._ahead_bytes and not self._stopping.wait(_POLL_S):
+            while self._is_far_ahead(share) and not self._stopping.wait(_POLL_S):
                 self._forget_passed()
             if self._stopping.is_set():
                 return
+
+    def _is_far_ahead(self, share: Share) -> bool:
+        """By bytes, or by slots where few pieces come again and again: a plan has no end to walk to."""
+        return self._met_bytes > self._ahead_bytes or share.slots.stop > self._position + _AHEAD_SLOTS
 
     def _begin(self, share: Share) -> None:
         if not self._margin:
@@ -139,10 +146,18 @@ class Foresight:
         for reference in references:
             firsts.setdefault((reference.row.name, reference.block.start), reference)
             lasts[reference.row.name, reference.block.start] = reference
-        pieces = list(self._lookups.map(self._piece, firsts.values()))
-        met = [(piece, reference.slot) for piece, reference in zip(pieces, firsts.values(), strict=True)]
-        met += [(piece, lasts[key].slot) for piece, key in zip(pieces, firsts, strict=True)]
-        return [(piece, slot) for piece, slot in met if piece is not None]
+        self._look_up({key: reference for key, reference in firsts.items() if key not in self._looked_up})
+        found = {key: self._looked_up[key] for key in firsts if key in self._looked_up}
+        met = [(piece, firsts[key].slot) for key, piece in found.items()]
+        return met + [(piece, lasts[key].slot) for key, piece in found.items()]
+
+    def _look_up(self, references: Mapping[tuple[str, int], Reference]) -> None:
+        """Learn the pieces of `references`, in threads: an index may have to be fetched first."""
+        if len(self._looked_up) > _LOOKED_UP:
+            self._looked_up.clear()
+        for key, piece in zip(references, self._lookups.map(self._piece, references.values()), strict=True):
+            if piece is not None:
+                self._looked_up[key] = piece
 
     def _piece(self, reference: Reference) -> Piece | None:
         with suppress(MermedError):

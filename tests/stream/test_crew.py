@@ -1,0 +1,88 @@
+"""A crew: every task once, results in order, errors where they belong, nobody left waiting."""
+
+import threading
+import time
+from itertools import count
+
+import pytest
+
+from mermed.stream.crew import Crew
+
+
+@pytest.fixture
+def crew():
+    crew = Crew(3, "test")
+    yield crew
+    crew.close()
+
+
+def test_every_task_runs_once_and_results_keep_their_order(crew):
+    ran = []
+
+    def task(index):
+        time.sleep(0.001 * (5 - index % 5))
+        ran.append(index)
+        return index * index
+
+    jobs = [crew.submit(task, 20) for _ in range(3)]
+    assert [job.results() for job in jobs] == [[index * index for index in range(20)]] * 3
+    assert sorted(ran) == sorted([*range(20)] * 3)
+    assert all(job.is_over for job in jobs)
+
+
+def test_a_job_of_no_tasks_is_over_at_once(crew):
+    assert crew.submit(lambda index: index, 0).results() == []
+
+
+def test_the_error_of_the_first_task_that_failed_is_raised_and_the_others_still_run(crew):
+    ran = []
+
+    def task(index):
+        ran.append(index)
+        if index in (3, 7):
+            raise KeyError(index)
+
+    job = crew.submit(task, 10)
+    with pytest.raises(KeyError) as caught:
+        job.results()
+    assert caught.value.args == (3,)
+    assert sorted(ran) == list(range(10))
+
+
+def test_urgent_jobs_go_before_the_others():
+    crew, gate, order = Crew(1, "test"), threading.Event(), []
+    crew.submit(lambda _: gate.wait(5), 1)
+    slow = crew.submit(lambda index: order.append(("ordinary", index)), 2)
+    urgent = crew.submit(lambda index: order.append(("urgent", index)), 2, urgent=True)
+    gate.set()
+    urgent.results(), slow.results()
+    crew.close()
+    assert order == [("urgent", 0), ("urgent", 1), ("ordinary", 0), ("ordinary", 1)]
+
+
+def test_closing_finishes_what_was_begun_gives_up_the_rest_and_leaves_no_thread():
+    before = threading.active_count()
+    crew, begun, numbers = Crew(2, "test"), threading.Barrier(3), count()
+
+    def task(_):
+        if next(numbers) < 2:
+            begun.wait(5)
+            time.sleep(0.05)
+        return "done"
+
+    job = crew.submit(task, 1000)
+    begun.wait(5)
+    crew.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        job.results()
+    assert threading.active_count() == before
+    with pytest.raises(RuntimeError, match="closed"):
+        crew.submit(task, 1).results()
+    crew.close()
+
+
+def test_many_threads_and_tiny_jobs_lose_nothing():
+    crew = Crew(8, "test")
+    jobs = [crew.submit(lambda index: index, number % 7, urgent=number % 2 == 0) for number in range(2000)]
+    assert [len(job.results()) for job in jobs] == [number % 7 for number in range(2000)]
+    crew.close()
