@@ -32,7 +32,11 @@ def main() -> None:
 
 def _shards(command: Handler) -> Handler:
     return click.option(
-        "--shards", required=True, metavar="PLACE", help="Packed collection (holds manifest.json): a folder or a URL."
+        "--shards",
+        required=True,
+        envvar="MERMED_SHARDS",
+        metavar="PLACE",
+        help="Packed collection (holds manifest.json): a folder or a URL; a signed URL is safer in MERMED_SHARDS.",
     )(command)
 
 

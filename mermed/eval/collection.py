@@ -2,6 +2,7 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,10 @@ def open_collection(folder: Path, num_threads: int = 0) -> Collection:
 def _read_metas(
     folder: Path, manifest: Manifest, rows: tuple[ShardRow, ...], num_threads: int
 ) -> tuple[SampleMeta, ...]:
-    order, reader = ManifestOrder(rows, manifest.modalities), SampleReader(open_store(folder))
+    order = ManifestOrder(rows, manifest.modalities)
     metas: list[SampleMeta] = []
-    with ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
+    with closing(open_store(folder)) as store, ThreadPoolExecutor(num_threads or os.cpu_count() or 1) as pool:
+        reader = SampleReader(store)
         for start in range(0, len(order), _READ_AHEAD):
             references = order.batch(range(start, min(start + _READ_AHEAD, len(order))))
             metas.extend(pool.map(lambda reference: reader.read(reference).meta, references))

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,10 @@ def canvases_in_order(
     stops = ((start, min(start + batch, len(order))) for start in range(0, len(order), batch))
     shares = (Share(range(start, stop), Position(stop)) for start, stop in stops)
     threads = num_threads or os.cpu_count() or 1
-    with CanvasStream(
-        order, SampleReader(open_store(folder)).read, shares, batch=batch, canvas_px=canvas_px, num_threads=threads
-    ) as canvases:
+    with (
+        closing(open_store(folder)) as store,
+        CanvasStream(
+            order, SampleReader(store).read, shares, batch=batch, canvas_px=canvas_px, num_threads=threads
+        ) as canvases,
+    ):
         yield from canvases

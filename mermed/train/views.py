@@ -1,5 +1,6 @@
 """The contact sheet of a run's views: the first image of each modality from a given slot on."""
 
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -43,14 +44,12 @@ def write_views(config: RunConfig, shards: str | Path, out: Path, slot: int = 0)
     count = len(order.references)
     share = Share(range(count), Position(count))
     stream = config.stream
-    with CanvasStream(
-        order,
-        SampleReader(open_store(shards)).read,
-        [share],
-        batch=count,
-        canvas_px=stream.canvas_px,
-        num_threads=count,
-    ) as canvases:
+    with (
+        closing(open_store(shards, patience_s=stream.patience_s, client=stream.store_client)) as store,
+        CanvasStream(
+            order, SampleReader(store).read, [share], batch=count, canvas_px=stream.canvas_px, num_threads=count
+        ) as canvases,
+    ):
         _write(config, data, next(canvases), out)
 
 
