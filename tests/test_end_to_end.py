@@ -52,6 +52,7 @@ def test_a_run_leaves_what_the_next_person_needs(run):
         "env.json",
         "initial.safetensors",
         "metrics.jsonl",
+        "report.html",
         "tensorboard",
         "checkpoints",
     }

@@ -107,7 +107,7 @@ def _place(shards: str) -> dict[str, Any]:
     return {"shards": where, "shards_need_secret": address.is_secret}
 
 
-def reopen_folder(run: Path, shards: str | None = None, settings: Sequence[str] = ()) -> tuple[RunConfig, str]:
+def reopen_folder(run: Path, shards: str | Path | None = None, settings: Sequence[str] = ()) -> tuple[RunConfig, str]:
     """The settings of an existing run, the texts of `--set` laid over them, and where its shards lie.
 
     Raises ResumeError when `run` is not a run or its address held a secret, which was not kept, and ConfigError for a
