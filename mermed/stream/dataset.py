@@ -5,7 +5,6 @@ import os
 import secrets
 import weakref
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -20,8 +19,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from mermed.batch import CanvasBatch, EncodedBatch, Position
 from mermed.errors import ConfigError, ResumeError
 from mermed.mix_config import MixConfig
-from mermed.stream.canvases import CanvasStream
-from mermed.stream.loader import Loader, Share, rank_shares
+from mermed.stream.loader import Share, rank_shares
 from mermed.stream.order.origin import origin_of
 from mermed.stream.order.plan import Plan
 from mermed.stream.store import open_manifest
@@ -204,44 +202,16 @@ class MermedDataset(IterableDataset[Batch]):
         world = self.world
         shares = partial(self._shares, world, worker, workers)
         threads = decode_threads(self.stream, world.ranks_per_node * workers)
-        with ExitStack() as stack:
-            supply = stack.enter_context(
-                Supply(self.plan, self._location, shares, self.stream, run=self._run_folder, rank=world.rank)
+        with Supply(self.plan, self._location, shares, self.stream, run=self._run_folder, rank=world.rank) as supply:
+            images = len(world.share(self.batch))
+            encoded = self._yields == "encoded"
+            opened = (
+                supply.encoded(num_threads=threads) if encoded else supply.canvases(batch=images, num_threads=threads)
             )
-            if self._yields == "encoded":
-                batches = stack.enter_context(self._open_loader(supply, shares(), threads))
-            else:
-                batches = stack.enter_context(self._open_canvases(supply, shares(), threads, world))
-            # Closed first: reads that wait for a store must be given up before their threads can be joined.
-            stack.callback(supply.close)
-            for batch in batches:
-                supply.tally.commit(batch.slot)
-                yield self._as_dict(batch)
-
-    def _open_loader(self, supply: Supply, shares: Iterator[Share], threads: int) -> Loader:
-        return Loader(
-            self.plan,
-            supply.read,
-            shares,
-            num_threads=supply.io_threads or threads,
-            ahead=self.stream.batches_ahead,
-            watch=supply.watch,
-        )
-
-    def _open_canvases(self, supply: Supply, shares: Iterator[Share], threads: int, world: World) -> CanvasStream:
-        return CanvasStream(
-            self.plan,
-            supply.read,
-            shares,
-            batch=len(world.share(self.batch)),
-            canvas_px=self.stream.canvas_px,
-            num_threads=threads,
-            io_threads=supply.io_threads,
-            ahead=self.stream.batches_ahead,
-            replace=supply.replace,
-            decoded=supply.tally.spent,
-            watch=supply.watch,
-        )
+            with opened as batches:
+                for batch in batches:
+                    supply.tally.commit(batch.slot)
+                    yield self._as_dict(batch)
 
     def _as_dict(self, batch: CanvasBatch | EncodedBatch) -> Batch:
         """A batch in types that torch's and Lightning's loops pass on untouched."""

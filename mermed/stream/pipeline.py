@@ -14,7 +14,7 @@ import numpy as np
 from mermed import keyed, tar
 from mermed.contract import IMAGE_EXTENSIONS, META_EXTENSION, SampleMeta, ShardRow
 from mermed.errors import ConfigError, ContractError, IntegrityError, MermedError, missing_extra
-from mermed.stream.store import Store, open_manifest, open_store
+from mermed.stream.store import Store, check_size, open_manifest, open_store
 
 if TYPE_CHECKING:
     from webdataset.compat import FluidWrapper
@@ -122,7 +122,7 @@ class _ShardReader:
 
     def _read(self, webdataset: Any, store: Store, row: ShardRow) -> Generator[Sample]:
         """The samples of one shard, grouped by webdataset and counted by us."""
-        self._check_size(store, row)
+        check_size(store, row)
         count = 0
         with io.BufferedReader(_ShardFile(store, row), _READ_AHEAD_BYTES) as stream:
             tar.parse_header(stream.peek(tar.BLOCK_BYTES)[: tar.BLOCK_BYTES], 0, row.name)
@@ -142,16 +142,6 @@ class _ShardReader:
                 expected=row.samples,
                 found=count,
                 next_step="copy the shard again; mermed-shard verify lists every damaged one",
-            )
-
-    def _check_size(self, store: Store, row: ShardRow) -> None:
-        size = store.size(row.name)
-        if size != row.bytes:
-            raise IntegrityError(
-                "a shard has another size than its manifest row",
-                where={"shard": row.name},
-                expected=f"{row.bytes} bytes",
-                found=f"{size} bytes",
             )
 
 

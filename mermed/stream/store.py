@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from mermed.address import check_file_name, parse_address
-from mermed.contract import MANIFEST_NAME, Manifest, load_manifest
+from mermed.contract import MANIFEST_NAME, Manifest, ShardRow, load_manifest
 from mermed.errors import EnvironmentError_, IntegrityError, MermedError
 from mermed.stream.meters.watch import Watch
 
@@ -122,6 +122,19 @@ def _unreadable(what: str, name: str, error: OSError) -> MermedError:
         )
     next_step = "mermed-shard verify tells what else is missing"
     return IntegrityError(what, where={"file": name}, found=error.strerror, next_step=next_step)
+
+
+def check_size(store: Store, row: ShardRow) -> None:
+    """Raise IntegrityError unless the shard has the size that its manifest row states."""
+    size = store.size(row.name)
+    if size != row.bytes:
+        raise IntegrityError(
+            "a shard has another size than its manifest row",
+            where={"shard": row.name},
+            expected=f"{row.bytes} bytes",
+            found=f"{size} bytes",
+            next_step="copy the shard again; mermed-shard verify lists every damaged one",
+        )
 
 
 def too_short(name: str, expected: int, found: int) -> IntegrityError:

@@ -4,13 +4,15 @@ Everything that stands between a plan and a loader is put together here, once, f
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mermed.config import StreamConfig
-from mermed.contract import EncodedSample
 from mermed.stream.cache.reader import TABLES, CachedReader, check_capacity
-from mermed.stream.loader import Share
+from mermed.stream.canvases import CanvasStream
+from mermed.stream.decode import Enough
+from mermed.stream.loader import Loader, Share
 from mermed.stream.meters.ledger import Tally
 from mermed.stream.meters.watch import Watch
 from mermed.stream.order.plan import Plan, Reference
@@ -18,19 +20,19 @@ from mermed.stream.reader import SampleReader
 from mermed.stream.replace.budget import Limits
 from mermed.stream.replace.journal import Journal
 from mermed.stream.replace.spares import Spares
-from mermed.stream.replace.tombstones import read_tombstones
-from mermed.stream.store import LocalStore, Store, open_store
+from mermed.stream.replace.tombstones import Tombstones, read_tombstones
+from mermed.stream.store import LocalStore, open_store
 
 REMOTE_IO_THREADS = 32
 """Reads under way at once at a remote store, where each waits for the network more than it works."""
 
 
 class Supply:
-    """Reads the samples of `plan` from the collection at `location`: `read` is for a loader, `replace` for a decoder.
+    """Opens the samples of `plan` in the collection at `location`, once, as `canvases` or `encoded`; each ends with it.
 
     `shares` gives, anew at each call, what this rank will read: the cache looks ahead in it. Failures are journalled
-    in the folder `run` if there is one, and counted by `tally` and `watch`. Close it after the loader. Raises
-    ConfigError for a location, cache or tombstone file that cannot serve.
+    in the folder `run` if there is one, and counted by `tally` and `watch`. `tombstones` are those of the file that
+    `config` names unless given. Raises ConfigError for a location, cache or tombstone file that cannot serve.
     """
 
     def __init__(
@@ -42,13 +44,17 @@ class Supply:
         *,
         run: Path | None = None,
         rank: int = 0,
+        tombstones: Tombstones | None = None,
     ) -> None:
+        tombstones = read_tombstones(config.tombstones) if tombstones is None else tombstones
         self.watch = Watch()
-        self.tally = Tally([source.name for sources in plan.sources for source in sources])
-        tombstones = read_tombstones(config.tombstones)
+        self._plan = plan
+        self._shares = shares
+        self._config = config
+        self.tally = Tally([source.name for source in plan.all_sources])
         self._store = open_store(location, watch=self.watch, patience_s=config.patience_s, client=config.store_client)
         self.is_remote = not isinstance(self._store, LocalStore)
-        self._reader = self._open_reader(plan, self._store, shares, config)
+        self._reader = self._open_reader()
         self._spares = Spares(
             plan,
             self._reader.read,
@@ -59,29 +65,72 @@ class Supply:
             tally=self.tally,
             watch=self.watch,
         )
-        self.io_threads = config.io_threads or (REMOTE_IO_THREADS if self.is_remote else 0)
-        self.read: Callable[[Reference], EncodedSample] = self._spares.read
-        self.replace = self._spares.replace
+        self._io_threads = config.io_threads or (REMOTE_IO_THREADS if self.is_remote else 0)
 
-    def _open_reader(
-        self, plan: Plan, store: Store, shares: Callable[[], Iterable[Share]], config: StreamConfig
-    ) -> SampleReader | CachedReader:
+    def _open_reader(self) -> SampleReader | CachedReader:
+        config, folder = self._config, Path(self._config.cache_dir)
         if not (self.is_remote and config.cache_dir):
-            return SampleReader(store, self.watch, Path(config.cache_dir) / TABLES if config.cache_dir else None)
-        check_capacity(plan, config)
+            return SampleReader(self._store, self.watch, folder / TABLES if config.cache_dir else None)
+        check_capacity(self._plan, config)
         return CachedReader(
-            store,
+            self._store,
             self.watch,
-            plan,
-            shares(),
-            [row for sources in plan.sources for source in sources for row in source.rows],
-            folder=Path(config.cache_dir),
+            self._plan,
+            self._shares(),
+            [row for source in self._plan.all_sources for row in source.rows],
+            folder=folder,
             capacity_bytes=round(config.cache_gib * 2**30),
             unit=config.cache_unit,
         )
 
     def _key_of(self, reference: Reference) -> str:
         return self._reader.indexes.key(reference.row, reference.index)
+
+    @contextmanager
+    def canvases(
+        self, *, batch: int, num_threads: int, pin: bool = False, enough: Enough | None = None
+    ) -> Iterator[CanvasStream]:
+        """The canvases of all shares, of `batch` images at most; `pin` and `enough` are those of CanvasStream."""
+        stream = CanvasStream(
+            self._plan,
+            self._spares.read,
+            self._shares(),
+            batch=batch,
+            canvas_px=self._config.canvas_px,
+            num_threads=num_threads,
+            io_threads=self._io_threads,
+            ahead=self._config.batches_ahead,
+            pin=pin,
+            enough=enough,
+            replace=self._spares.replace,
+            decoded=self.tally.spent,
+            watch=self.watch,
+        )
+        with self._ending(stream):
+            yield stream
+
+    @contextmanager
+    def encoded(self, *, num_threads: int) -> Iterator[Loader]:
+        """The images of all shares as they lie in the shards."""
+        loader = Loader(
+            self._plan,
+            self._spares.read,
+            self._shares(),
+            num_threads=self._io_threads or num_threads,
+            ahead=self._config.batches_ahead,
+            watch=self.watch,
+        )
+        with self._ending(loader):
+            yield loader
+
+    @contextmanager
+    def _ending(self, stream: CanvasStream | Loader) -> Iterator[None]:
+        """Close `stream` behind the store: reads that wait for it must be given up before their threads are joined."""
+        with stream:
+            try:
+                yield
+            finally:
+                self.close()
 
     def close(self) -> None:
         """Stop what fetches ahead and let go of the store; reads that wait are given up. Safe to call twice."""

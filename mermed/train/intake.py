@@ -78,28 +78,27 @@ def open_intake(
         console.print(f"rank {world.rank}: {text}" if world.num_ranks > 1 else text, markup=False, soft_wrap=True)
 
     with ExitStack() as stack:
-        supply = stack.enter_context(Supply(data.plan, data.shards, shares, config.stream, run=run, rank=world.rank))
+        supply = stack.enter_context(
+            Supply(
+                data.plan,
+                data.shards,
+                shares,
+                config.stream,
+                run=run,
+                rank=world.rank,
+                tombstones=data.tombstones,
+            )
+        )
         if ledger:
             supply.tally.load_state_dict(ledger)
         canvases = stack.enter_context(
-            CanvasStream(
-                data.plan,
-                supply.read,
-                shares(),
+            supply.canvases(
                 batch=len(offsets),
-                canvas_px=config.stream.canvas_px,
                 num_threads=decode_threads(config.stream, world.ranks_per_node),
-                io_threads=supply.io_threads,
-                ahead=config.stream.batches_ahead,
                 pin=device.type == "cuda",
                 enough=_enough(config, policies) if config.stream.scaled_decode else None,
-                replace=supply.replace,
-                decoded=supply.tally.spent,
-                watch=supply.watch,
             )
         )
-        # Closed first: reads that wait for a store must be given up before their threads can be joined.
-        stack.callback(supply.close)
         teller = stack.enter_context(StallTeller(tell, supply.watch, canvases.queues))
         batches: Iterator[CanvasBatch] = canvases
         if device.type == "cuda":

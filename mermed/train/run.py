@@ -96,7 +96,7 @@ def _data_facts(data: RunData) -> dict[str, Any]:
             name: {"mean": mean[names.index(name)], "std": std[names.index(name)]}
             for name in data.plan.drawn_modalities
         },
-        "sources": {source.name: source.samples for sources in data.plan.sources for source in sources},
+        "sources": {source.name: source.samples for source in data.plan.all_sources},
     }
 
 

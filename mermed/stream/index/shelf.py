@@ -8,11 +8,10 @@ from pathlib import Path
 
 from mermed import tar
 from mermed.contract import ShardRow
-from mermed.errors import IntegrityError
 from mermed.stream.index.folder import TableFolder
 from mermed.stream.index.table import ShardTable, parse_table
 from mermed.stream.meters.watch import Watch
-from mermed.stream.store import Store
+from mermed.stream.store import Store, check_size
 
 HELD_BYTES = 512 * 2**20
 """What a shelf holds unless told otherwise: the tables of some eight million samples."""
@@ -104,20 +103,9 @@ class IndexShelf:
         if table is not None:
             self._watch.count("tables_loaded")
             return table
-        self._check_size(row)
+        check_size(self._store, row)
         table = parse_table(self._store.read(row.index_name), row)
         self._watch.count("indexes_parsed")
         if self._folder:
             self._folder.save(row, table)
         return table
-
-    def _check_size(self, row: ShardRow) -> None:
-        size = self._store.size(row.name)
-        if size != row.bytes:
-            raise IntegrityError(
-                "a shard has another size than its manifest row",
-                where={"shard": row.name},
-                expected=f"{row.bytes} bytes",
-                found=f"{size} bytes",
-                next_step="copy the shard again; mermed-shard verify lists every damaged one",
-            )

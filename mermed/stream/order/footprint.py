@@ -67,7 +67,7 @@ class Footprint:
 
 def footprints(plan: Plan, unit: str) -> dict[str, Footprint]:
     """The footprint of every source of `plan`, by name; `unit` is what is kept as one, `block` or `shard`."""
-    return {source.name: footprint(source, unit) for sources in plan.sources for source in sources}
+    return {source.name: footprint(source, unit) for source in plan.all_sources}
 
 
 def footprint(source: Source, unit: str) -> Footprint:

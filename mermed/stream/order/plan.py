@@ -67,12 +67,17 @@ class Plan:
         )
         self._shelve()
 
+    @property
+    def all_sources(self) -> tuple[Source, ...]:
+        """The sources of every modality, in one row."""
+        return tuple(source for sources in self.sources for source in sources)
+
     def _drawn_of(self, modality: int, slots: int) -> int:
         return self.outer.drawn(slots)[modality]
 
     def _shelve(self) -> None:
         """Lay the shards of all sources end to end, so that a batch over many sources is found in one search."""
-        flat = [source for sources in self.sources for source in sources]
+        flat = self.all_sources
         self._names = [source.name for source in flat]
         self._places = {
             source.name: (modality, dataset)

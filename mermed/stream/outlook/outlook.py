@@ -56,7 +56,7 @@ def outlook(config: RunConfig, location: str | Path, machines: Machines | None =
     batch, slots = config.train.batch, config.train.steps * config.train.batch
     accounts = plan.ledger(slots)
     rows = [row for row in manifest.shards if row.split in config.stream.splits]
-    mean_bytes = {source.name: source.bytes / source.samples for sources in plan.sources for source in sources}
+    mean_bytes = {source.name: source.bytes / source.samples for source in plan.all_sources}
     read_bytes = round(sum(account.draws * mean_bytes[account.source] for account in accounts))
     facts = {
         "preset": config.preset,
