@@ -1,7 +1,6 @@
 """The evaluation of a run: features of five encoders, tasks, probes, intervals, then summary.json and report.html."""
 
 import json
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
+from mermed.draft import replace_file
 from mermed.errors import ConfigError, EnvironmentError_, missing_extra
 from mermed.eval import comparison
 from mermed.eval.collection import Collection, open_collection
@@ -206,6 +206,4 @@ def _write(out: Path, summary: dict[str, Any], features: Tensor, collection: Col
 
     page = render(summary, embedding_maps(features, collection.metas, tasks, summary["settings"]["seed"]))
     for name, text in ((SUMMARY_NAME, json.dumps(summary, indent=1, allow_nan=False)), (REPORT_NAME, page)):
-        draft = out / f".{name}.tmp"
-        draft.write_text(text, "utf-8")
-        os.replace(draft, out / name)
+        replace_file(out / name, text.encode())

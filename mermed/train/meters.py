@@ -1,7 +1,6 @@
 """Where the time of a step goes, and where its figures are written: metrics.jsonl, TensorBoard, the live line."""
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from mermed.draft import replace_file
 from mermed.train.readings import METRICS_NAME
 
 
@@ -82,9 +82,7 @@ def _drop_lines_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in path.read_text("utf-8").splitlines() if _step_of(line) <= step]
-    replacement = path.with_suffix(".tmp")
-    replacement.write_text("".join(f"{line}\n" for line in kept), "utf-8")
-    os.replace(replacement, path)
+    replace_file(path, "".join(f"{line}\n" for line in kept).encode())
 
 
 def _step_of(line: str) -> float:

@@ -3,10 +3,11 @@
 Every number of a reading becomes a metric `mermed_...`; numbers of a table become one metric with a label per name.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from mermed.draft import replace_file
 
 _COUNTERS = {
     "slots": "Images consumed since step 0.",
@@ -56,12 +57,7 @@ class PrometheusFile:
 
     def write(self, reading: Mapping[str, Any]) -> None:
         """Replace the file by this reading; raises OSError when it cannot be written."""
-        draft = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
-        try:
-            draft.write_text(prometheus_text(reading, self._run), "utf-8")
-            os.replace(draft, self._path)
-        finally:
-            draft.unlink(missing_ok=True)
+        replace_file(self._path, prometheus_text(reading, self._run).encode())
 
 
 def prometheus_text(reading: Mapping[str, Any], run: str) -> str:

@@ -5,13 +5,13 @@ modalities, datasets and settings, never a key, a group or a place where data li
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from mermed.config import RunConfig, differences, load_run_config
+from mermed.draft import replace_file
 from mermed.errors import MermedError
 from mermed.page import figure, page, paragraph, section, table
 from mermed.presets import PRESETS, preset
@@ -51,12 +51,7 @@ def write_report(run: Path) -> Path:
     Raises ConfigError when the folder holds no readings.
     """
     path = run / REPORT_NAME
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        draft.write_text(render_report(run), "utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    replace_file(path, render_report(run).encode())
     return path
 
 

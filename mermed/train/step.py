@@ -132,8 +132,8 @@ class Trainer:
     def _write_queue(self, embeddings: Tensor, modality: Tensor, slots: int) -> None:
         """Write the global batch, in slot order: ranks hold contiguous slots, so rank-major is slot-major."""
         if self.world.num_ranks > 1:
-            embeddings = torch.cat(_all_gather(embeddings.contiguous()))
-            modality = torch.cat(_all_gather(modality.contiguous()))
+            embeddings = torch.cat(all_gathered(embeddings.contiguous()))
+            modality = torch.cat(all_gathered(modality.contiguous()))
         self.queue.write(embeddings, modality, slots - len(modality))
 
     def _agree(self, is_finite: Tensor, stop_asked: bool, audit: int) -> tuple[bool, bool, int]:
@@ -169,7 +169,8 @@ def batch_audit(canvases: CanvasBatch, draws: NDArray[np.float32]) -> int:
     return total % (1 << 64)
 
 
-def _all_gather(tensor: Tensor) -> list[Tensor]:
+def all_gathered(tensor: Tensor) -> list[Tensor]:
+    """The tensor of every rank, in the order of ranks; every rank must ask."""
     gathered = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
     dist.all_gather(gathered, tensor)
     return gathered

@@ -20,7 +20,7 @@ from mermed.train.meters import LiveLine, MetricsWriter, StepClock
 from mermed.train.prometheus import PrometheusFile
 from mermed.train.readings import METRICS_NAME
 from mermed.train.run import RunData
-from mermed.train.step import StepResult, Trainer
+from mermed.train.step import StepResult, Trainer, all_gathered
 
 _STALL_CAUSES = (*CAUSES, "other")
 
@@ -142,7 +142,4 @@ def _gathered(trainer: Trainer, values: NDArray[np.float64]) -> NDArray[np.float
     """The `values` of every rank, one row each."""
     if trainer.world.num_ranks == 1:
         return values[None]
-    mine = torch.from_numpy(values).to(trainer.device)
-    rows = [torch.empty_like(mine) for _ in range(trainer.world.num_ranks)]
-    dist.all_gather(rows, mine)
-    return torch.stack(rows).cpu().numpy()
+    return torch.stack(all_gathered(torch.from_numpy(values).to(trainer.device))).cpu().numpy()

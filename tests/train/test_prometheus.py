@@ -85,7 +85,7 @@ def test_a_failed_write_keeps_the_reading_before_and_leaves_no_draft(tmp_path, m
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("mermed.train.prometheus.os.replace", full)
+    monkeypatch.setattr("mermed.draft.os.replace", full)
     with pytest.raises(OSError, match="No space"):
         writer.write(READING | {"step": 130})
     assert 'mermed_step{run="first"} 120.0' in path.read_text("utf-8")

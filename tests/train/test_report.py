@@ -167,7 +167,7 @@ def test_a_report_is_written_whole_or_not_at_all(write_run, finished, monkeypatc
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mermed.train.report.os.replace", full)
+    monkeypatch.setattr("mermed.draft.os.replace", full)
     assert "No space left on device" in try_report(run)
     assert (run / "report.html").read_text("utf-8") == before
     assert sorted(path.name for path in run.iterdir() if path.suffix == ".tmp") == []
