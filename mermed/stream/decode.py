@@ -16,7 +16,7 @@ from mermed.batch import CanvasBatch, EncodedBatch
 from mermed.contract import EncodedSample, SampleMeta
 from mermed.errors import EnvironmentError_, IntegrityError, SampleError
 from mermed.stream.crew import Crew, Job
-from mermed.stream.header import check_header
+from mermed.stream.header import Header, check_header
 from mermed.stream.image import decode_into
 from mermed.stream.meters.stats import QueueStats
 from mermed.stream.meters.watch import Watch
@@ -53,12 +53,19 @@ class CanvasBuffer:
         size_px = torch.zeros((batch, 2), dtype=torch.int32, pin_memory=pin)
         return cls(pixels, size_px, list(pixels.numpy()), size_px.numpy(), [(0, 0)] * batch)
 
-    def fill(self, row: int, image: bytes, meta: SampleMeta | None = None, enough_px: int | None = None) -> None:
+    def fill(
+        self,
+        row: int,
+        image: bytes,
+        meta: SampleMeta | None = None,
+        enough_px: int | None = None,
+        header: Header | None = None,
+    ) -> None:
         """Decode `image` into canvas `row`: pixels at the top left, zeros elsewhere."""
         canvas = self.canvases[row]
         former_height, former_width = self.filled[row]
         self.filled[row] = canvas.shape[0], canvas.shape[1]
-        height, width = decode_into(canvas, image, meta, enough_px=enough_px)
+        height, width = decode_into(canvas, image, meta, enough_px=enough_px, header=header)
         if former_height > height:
             canvas[height:former_height, :former_width] = 0
         if former_width > width:
@@ -145,8 +152,7 @@ class Decoder:
         while True:
             try:
                 with self._watch.timing("decode"):
-                    check_header(image, meta)
-                    buffer.fill(row, image, meta, enough_px[row])
+                    buffer.fill(row, image, meta, enough_px[row], check_header(image, meta))
                 break
             except SampleError as error:
                 failed.add(meta.key)

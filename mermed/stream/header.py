@@ -9,10 +9,10 @@ from mermed.errors import SampleError
 MAX_PIXELS = 2**28
 """The most pixels an image may claim: what `mermed-shard pack` reads at most, 0.8 GB once decoded."""
 
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY, _PNG_RGB = 0, 2
 _PNG_KINDS = {(8, _PNG_GREY): "8-bit grey", (8, _PNG_RGB): "8-bit RGB", (16, _PNG_GREY): "16-bit grey"}
-_JPEG_MAGIC = b"\xff\xd8\xff"
+JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_COMPONENTS = {1: "8-bit grey", 3: "8-bit RGB"}
 _SOF_OF_HUFFMAN = (0xC0, 0xC1, 0xC2)
 _SOF_OF_OTHERS = (0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
@@ -28,13 +28,14 @@ class Header(NamedTuple):
     kind: str
 
 
-def check_header(image: bytes, meta: SampleMeta, *, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse an image that is not of the size and kind a shard may hold, before it is decoded; takes microseconds.
+def check_header(image: bytes, meta: SampleMeta, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """The header of an image of the size and kind that a shard may hold; read before it is decoded, in microseconds.
 
     Raises SampleError for bytes that are neither JPEG nor PNG, for a kind outside the contract (CMYK, palette, alpha,
     12 bits, lossless or arithmetic JPEG), for another size than `meta` says, and for more than `max_pixels`.
     """
-    height, width, _ = read_header(image)
+    header = read_header(image)
+    height, width, _ = header
     if (height, width) != (meta.height, meta.width):
         raise SampleError(
             "an image is not of the size that its JSON says",
@@ -43,13 +44,14 @@ def check_header(image: bytes, meta: SampleMeta, *, max_pixels: int = MAX_PIXELS
         )
     if height * width > max_pixels:
         raise SampleError("an image claims too many pixels", expected=f"{max_pixels:,} at most", found=height * width)
+    return header
 
 
 def read_header(image: bytes) -> Header:
     """Size and kind of a JPEG or PNG; raises SampleError for anything else."""
-    if image.startswith(_JPEG_MAGIC):
+    if image.startswith(JPEG_MAGIC):
         return _jpeg_header(image)
-    if image.startswith(_PNG_MAGIC):
+    if image.startswith(PNG_MAGIC):
         return _png_header(image)
     raise SampleError("bytes are no image", expected="JPEG or PNG", found=f"{len(image)} bytes of another kind")
 

@@ -13,9 +13,8 @@ from torchvision.transforms.v2 import functional as image_ops
 
 from mermed.contract import SampleMeta
 from mermed.errors import SampleError
+from mermed.stream.header import JPEG_MAGIC, PNG_MAGIC, Header
 
-JPEG_MAGIC = b"\xff\xd8\xff"
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 DCT_FACTORS = (8, 4, 2)
 """Reductions that a JPEG decoder does while it decodes, faster than decoding whole."""
 
@@ -44,8 +43,9 @@ def decode_into(
     meta: SampleMeta | None = None,
     *,
     enough_px: int | None = None,
+    header: Header | None = None,
 ) -> tuple[int, int]:
-    """Decode `image` to the top left of `canvas`; returns its (height, width) there.
+    """Decode `image` to the top left of `canvas`; returns its (height, width) there. `header`, if known, saves a look.
 
     An image larger than the canvas is reduced with antialiasing, a smaller one is never enlarged. Where `enough_px`
     says which longer side is enough, a JPEG is decoded at a half, a quarter or an eighth as long as that much is left.
@@ -54,7 +54,7 @@ def decode_into(
     side_px = canvas.shape[0]
     if not image.startswith(JPEG_MAGIC):
         return _place(canvas, _decode_png(image, meta))
-    full = _jpeg_size(image)
+    full = (header.height, header.width) if header else _jpeg_size(image)
     factor = _dct_factor(max(full), min(enough_px, side_px)) if enough_px else 1
     height, width = (-(-length // factor) for length in full)
     if width == side_px and height <= side_px:
