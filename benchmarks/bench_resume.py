@@ -13,6 +13,7 @@ from typing import Any
 
 import harness
 from peers import ours
+from peers.border import Opening
 from peers.images import MODALITIES, write_images
 from scorecard.sequences import gap
 
@@ -36,7 +37,7 @@ def first_batch_s(folder: Path, slot: int) -> float:
 
 
 def open_at(folder: Path, slot: int) -> Any:
-    return ours.open(folder, batch=BATCH, workers=WORKERS, seed=SEED, side_px=SIDE_PX, state=slot)
+    return ours.open(folder, Opening(batch=BATCH, workers=WORKERS, seed=SEED, side_px=SIDE_PX, state=slot))
 
 
 def keys_from(folder: Path, slot: int, num_batches: int) -> tuple[list[list[str]], int]:

@@ -8,12 +8,13 @@ A peer is a module `peers/<name>.py` that imports its library at the top and def
 - `prepare(images, out)`: turn the folder of images into the peer's own format below `out`, the JPEG bytes untouched.
   `images` holds `<modality>-<number>.jpg`; a sample's key is the name without `.jpg`, its modality what stands before
   the dash;
-- `open(out, *, batch, workers, seed, side_px, rank=0, num_ranks=1, state=None, shuffle=True, mix=False)`: a `Source`.
+- `open(out, asked)`: a `Source`, opened as the `Opening` says; what it cannot do raises NotImplementedError.
 
 It decodes with `peers.decoding`, unless its title says "own decode".
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -37,6 +38,25 @@ FEATURES = frozenset({"threads", "processes", "ranks", "state", "mix", "endless"
 """threads, processes: what `workers` counts. ranks: `rank` and `num_ranks` are obeyed. state: it can go on from
 `state()`. mix: with `mix=True` every modality is drawn equally often by its own mixing. endless: epoch follows epoch
 without an end; a source without it ends with its epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """How a loader is to be opened, for one rank: batches of `batch` images, larger ones reduced to `side_px`.
+
+    `workers` are threads or processes, as the peer SUPPORTS; `state` is what its `state()` gave; with `mix` every
+    modality is drawn equally often.
+    """
+
+    batch: int
+    workers: int
+    seed: int
+    side_px: int
+    rank: int = 0
+    num_ranks: int = 1
+    state: Any = None
+    shuffle: bool = True
+    mix: bool = False
 
 
 @runtime_checkable
@@ -72,20 +92,8 @@ class Peer(Protocol):
         ...
 
     @staticmethod
-    def open(
-        out: Path,
-        *,
-        batch: int,
-        workers: int,
-        seed: int,
-        side_px: int,
-        rank: int = 0,
-        num_ranks: int = 1,
-        state: Any = None,
-        shuffle: bool = True,
-        mix: bool = False,
-    ) -> Source:
-        """Open the loader of one rank: batches of `batch` images of side `side_px` (larger ones are reduced to it)."""
+    def open(out: Path, asked: Opening) -> Source:
+        """Open the loader of one rank."""
         ...
 
 

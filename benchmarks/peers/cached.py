@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from peers import ours
+from peers.border import Opening
 
 TITLE = "headspace (cached batches)"
 REQUIREMENTS = ()
@@ -40,27 +41,15 @@ class CachedSource:
 
 
 @lru_cache(1)
-def decoded(out: Path, batch: int, workers: int, seed: int, side_px: int) -> list[tuple[torch.Tensor, list[str]]]:
+def decoded(out: Path, asked: Opening) -> list[tuple[torch.Tensor, list[str]]]:
     """The first batches of our engine, kept for as long as the process lives."""
-    source = ours.open(out, batch=batch, workers=workers, seed=seed, side_px=side_px)
+    source = ours.open(out, asked)
     try:
         return [(pixels.clone(), keys) for pixels, keys, _ in itertools.islice(source, CACHED_BATCHES)]
     finally:
         source.close()
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> CachedSource:
+def open(out: Path, asked: Opening) -> CachedSource:
     """The batches are decoded when a source is first opened."""
-    return CachedSource(decoded(out, batch, workers, seed, side_px))
+    return CachedSource(decoded(out, asked))

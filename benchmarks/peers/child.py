@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from peers import measure
-from peers.border import Peer
+from peers.border import Opening, Peer
 from peers.sameness import compared, digest_of
 
 
@@ -32,20 +32,20 @@ class Commands:
 
     def rate(self, out: str, batches: int, memory: bool = False, **opening: Any) -> dict[str, Any]:
         """Throughput over `batches` batches after the first; see `measure.rate`."""
-        return measure.rate(lambda: self._peer.open(Path(out), **opening), batches, memory=memory)
+        return measure.rate(lambda: self._peer.open(Path(out), Opening(**opening)), batches, memory=memory)
 
     def check(self, out: str, images: str, batches: int, **opening: Any) -> dict[str, Any]:
         """How far the pixels of the first batches are from a plain decode of the files in `images`."""
-        return compared(self._peer.open(Path(out), **opening), Path(images), batches, opening["side_px"])
+        return compared(self._peer.open(Path(out), Opening(**opening)), Path(images), batches, opening["side_px"])
 
     def digest(self, out: str, batches: int, **opening: Any) -> dict[str, Any]:
         """A hash of the keys and pixels of the first batches, in order: equal hashes, equal data."""
-        return {"sha256": digest_of(self._peer.open(Path(out), **opening), batches)}
+        return {"sha256": digest_of(self._peer.open(Path(out), Opening(**opening)), batches)}
 
     def keys(self, out: str, batches: int, want_state: bool = False, **opening: Any) -> dict[str, Any]:
         """The keys and shapes of up to `batches` batches; `ended` says that the source had fewer."""
         begin = time.perf_counter()
-        source = self._peer.open(Path(out), **opening)
+        source = self._peer.open(Path(out), Opening(**opening))
         keys, shapes, first_s, states = [], [], None, []
         try:
             taken = iter(source)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from nvidia.dali import fn, pipeline_def, types
 
-from peers.border import keyed_images, link_images
+from peers.border import Opening, keyed_images, link_images
 
 TITLE = "DALI CPU, own decode"
 REQUIREMENTS = ("nvidia-dali-cuda130==2.4.0",)
@@ -55,34 +55,22 @@ def decoding(paths: list[str], shuffle: bool, rank: int, num_ranks: int) -> Any:
     return fn.decoders.image(encoded, device="cpu", output_type=types.RGB), numbers
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> DaliSource:
+def open(out: Path, asked: Opening) -> DaliSource:
     """Endless batches of images that have the size of the canvas."""
-    if mix:
+    if asked.mix:
         raise NotImplementedError("DALI mixes no sources")
     images = keyed_images(out)
     pipeline = decoding(
         paths=[str(path) for _, path in images],
-        shuffle=shuffle,
-        rank=rank,
-        num_ranks=num_ranks,
-        batch_size=batch,
-        num_threads=workers,
+        shuffle=asked.shuffle,
+        rank=asked.rank,
+        num_ranks=asked.num_ranks,
+        batch_size=asked.batch,
+        num_threads=asked.workers,
         device_id=None,
-        seed=seed,
+        seed=asked.seed,
         enable_checkpointing=True,
-        checkpoint=None if state is None else base64.b64decode(state),
+        checkpoint=None if asked.state is None else base64.b64decode(asked.state),
     )
     pipeline.build()
-    return DaliSource(pipeline, [key for key, _ in images], side_px)
+    return DaliSource(pipeline, [key for key, _ in images], asked.side_px)

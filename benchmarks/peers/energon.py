@@ -26,6 +26,7 @@ from megatron.energon.savable_loader import SavableDataLoaderState, SavableDatas
 from megatron.energon.state import FlexState
 
 from peers import webdataset
+from peers.border import Opening
 from peers.decoding import decode
 from peers.states import from_json, to_json
 
@@ -131,26 +132,16 @@ class EnergonSource:
         gc.collect()
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> EnergonSource:
+def open(out: Path, asked: Opening) -> EnergonSource:
     """Endless batches; mixed, every sample's dataset is drawn by chance with equal weights."""
     dataset = get_train_dataset(
-        out / BLEND if mix else out,
-        worker_config=WorkerConfig(rank=rank, world_size=num_ranks, num_workers=workers, seed_offset=seed),
-        batch_size=batch,
-        shuffle_buffer_size=BUFFER_SAMPLES if shuffle else None,
+        out / BLEND if asked.mix else out,
+        worker_config=WorkerConfig(
+            rank=asked.rank, world_size=asked.num_ranks, num_workers=asked.workers, seed_offset=asked.seed
+        ),
+        batch_size=asked.batch,
+        shuffle_buffer_size=BUFFER_SAMPLES if asked.shuffle else None,
         max_samples_per_sequence=SEQUENCE_SAMPLES,
-        task_encoder=Encoder(side_px),
+        task_encoder=Encoder(asked.side_px),
     )
-    return EnergonSource(get_savable_loader(dataset), state)
+    return EnergonSource(get_savable_loader(dataset), asked.state)

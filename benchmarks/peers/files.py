@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from peers.border import keyed_images, link_images
+from peers.border import Opening, keyed_images, link_images
 from peers.decoding import decode
 
 TITLE = "files + DataLoader"
@@ -55,30 +55,17 @@ def decode_file(path: Path, side_px: int) -> np.ndarray:
     return decode(path.read_bytes(), side_px)
 
 
-def open_files(
-    out: Path, decode_file: Callable[[Path], np.ndarray], *, batch: int, workers: int, sampling: dict[str, Any]
-) -> LoaderSource:
-    """The loader of one epoch, in the order of torch's DistributedSampler."""
-    dataset = Files(out, decode_file)
-    sampler = DistributedSampler(dataset, **sampling)
-    return LoaderSource(DataLoader(dataset, batch_size=batch, sampler=sampler, num_workers=workers))
-
-
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> LoaderSource:
-    """One epoch; it has neither state nor mixing."""
-    if state is not None or mix:
+def open_files(out: Path, decode_file: Callable[..., np.ndarray], asked: Opening) -> LoaderSource:
+    """The loader of one epoch, in the order of torch's DistributedSampler; `decode_file` takes a path and `side_px`."""
+    if asked.state is not None or asked.mix:
         raise NotImplementedError("a plain DataLoader has neither state nor mixing")
-    sampling = {"num_replicas": num_ranks, "rank": rank, "shuffle": shuffle, "seed": seed}
-    return open_files(out, partial(decode_file, side_px=side_px), batch=batch, workers=workers, sampling=sampling)
+    dataset = Files(out, partial(decode_file, side_px=asked.side_px))
+    sampler = DistributedSampler(
+        dataset, num_replicas=asked.num_ranks, rank=asked.rank, shuffle=asked.shuffle, seed=asked.seed
+    )
+    return LoaderSource(DataLoader(dataset, batch_size=asked.batch, sampler=sampler, num_workers=asked.workers))
+
+
+def open(out: Path, asked: Opening) -> LoaderSource:
+    """One epoch; it has neither state nor mixing."""
+    return open_files(out, decode_file, asked)

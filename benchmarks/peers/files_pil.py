@@ -1,13 +1,12 @@
 """Plain image files behind torch's DataLoader, decoded by PIL: how the released MerMED code reads its images."""
 
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from peers import files
+from peers.border import Opening
 
 TITLE = "files + DataLoader, own decode (PIL)"
 REQUIREMENTS = ()
@@ -23,21 +22,6 @@ def decode_file(path: Path, side_px: int) -> np.ndarray:
     return np.array(pixels)
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> files.LoaderSource:
+def open(out: Path, asked: Opening) -> files.LoaderSource:
     """One epoch; it has neither state nor mixing."""
-    if state is not None or mix:
-        raise NotImplementedError("a plain DataLoader has neither state nor mixing")
-    sampling = {"num_replicas": num_ranks, "rank": rank, "shuffle": shuffle, "seed": seed}
-    return files.open_files(out, partial(decode_file, side_px=side_px), batch=batch, workers=workers, sampling=sampling)
+    return files.open_files(out, decode_file, asked)

@@ -7,6 +7,7 @@ from typing import Any
 import grain
 import numpy as np
 
+from peers.border import Opening
 from peers.collection import write_collection
 from peers.shards import IndexedShards
 
@@ -52,22 +53,10 @@ def order(shards: IndexedShards, *, seed: int, shuffle: bool, mix: bool) -> "gra
     )
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> GrainSource:
+def open(out: Path, asked: Opening) -> GrainSource:
     """A rank takes every `num_ranks`-th sample, as grain's guide says."""
     shards = IndexedShards(out)
-    numbers = order(shards, seed=seed, shuffle=shuffle, mix=mix)[rank::num_ranks]
-    batches = numbers.batch(batch).map(lambda chosen: shards.load(chosen, side_px))
-    reading = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=max(BATCHES_AHEAD, workers))
-    return GrainSource(shards, batches.to_iter_dataset(reading), state)
+    numbers = order(shards, seed=asked.seed, shuffle=asked.shuffle, mix=asked.mix)[asked.rank :: asked.num_ranks]
+    batches = numbers.batch(asked.batch).map(lambda chosen: shards.load(chosen, asked.side_px))
+    reading = grain.ReadOptions(num_threads=asked.workers, prefetch_buffer_size=max(BATCHES_AHEAD, asked.workers))
+    return GrainSource(shards, batches.to_iter_dataset(reading), asked.state)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from peers.border import keyed_images, link_images
+from peers.border import Opening, keyed_images, link_images
 from peers.decoding import decode_into
 
 TITLE = "limit (decoder alone)"
@@ -66,20 +66,10 @@ class LimitSource:
                 thread.join()
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> LimitSource:
+def open(out: Path, asked: Opening) -> LimitSource:
     """All images in memory, in a random order; `side_px` must be the side of the stored images."""
     images = [(key, path.read_bytes()) for key, path in keyed_images(out)]
-    order = np.random.default_rng(seed).permutation(len(images)) if shuffle else range(len(images))
-    return LimitSource([images[index] for index in order], batch=batch, workers=workers, side_px=side_px)
+    order = np.random.default_rng(asked.seed).permutation(len(images)) if asked.shuffle else range(len(images))
+    return LimitSource(
+        [images[index] for index in order], batch=asked.batch, workers=asked.workers, side_px=asked.side_px
+    )

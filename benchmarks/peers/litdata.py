@@ -1,9 +1,7 @@
 """LitData: its chunks, its shuffle, its streaming loader with worker processes; elastic for one dataset."""
 
-import gc
 import itertools
 import os
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,9 @@ import torch
 from litdata import CombinedStreamingDataset, StreamingDataLoader, StreamingDataset
 from litdata.streaming.cache import Cache
 
-from peers.border import keyed_images
+from peers.border import Opening, keyed_images
 from peers.decoding import decode
+from peers.epochs import EpochsSource
 
 TITLE = "LitData"
 REQUIREMENTS = ("litdata==0.2.76",)
@@ -48,54 +47,23 @@ def stacked(samples: list[dict[str, Any]], *, side_px: int) -> tuple[torch.Tenso
     return torch.from_numpy(pixels), [sample["key"] for sample in samples]
 
 
-class LitSource:
-    """Epoch after epoch of a StreamingDataLoader as a Source."""
-
-    def __init__(self, loader: StreamingDataLoader, state: Any) -> None:
-        self._loader: Any = loader
-        if state is not None:
-            loader.load_state_dict(state)
-
-    def __iter__(self) -> Iterator[tuple[Any, list[str]]]:
-        while True:
-            yield from self._loader
-
-    def state(self) -> Any:
-        return self._loader.state_dict()
-
-    def close(self) -> None:
-        """Workers stop with their loader: it has no public way to be told."""
-        self._loader = None
-        gc.collect()
-
-
 def tell_world(rank: int, num_ranks: int) -> None:
     """Say in the environment which rank this is, as a launcher would."""
     os.environ.update(WORLD_SIZE=str(num_ranks), GLOBAL_RANK=str(rank))
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> LitSource:
+def open(out: Path, asked: Opening) -> EpochsSource:
     """Endless epochs; mixed, every sample's dataset is drawn by chance until one of them ends the epoch."""
-    tell_world(rank, num_ranks)
+    tell_world(asked.rank, asked.num_ranks)
     # its default of drop_last differs between one rank and several, and a state is refused when it does
-    one = partial(StreamingDataset, shuffle=shuffle, seed=seed, drop_last=False)
-    if mix:
+    one = partial(StreamingDataset, shuffle=asked.shuffle, seed=asked.seed, drop_last=False)
+    if asked.mix:
         each = [one(str(folder)) for folder in sorted((out / "each").iterdir())]
         weights = [1 / len(each)] * len(each)
-        dataset: Any = CombinedStreamingDataset(each, seed=seed, weights=weights, iterate_over_all=False)
+        dataset: Any = CombinedStreamingDataset(each, seed=asked.seed, weights=weights, iterate_over_all=False)
     else:
         dataset = one(str(out / "all"))
-    collate = partial(stacked, side_px=side_px)
-    return LitSource(StreamingDataLoader(dataset, batch_size=batch, num_workers=workers, collate_fn=collate), state)
+    collate = partial(stacked, side_px=asked.side_px)
+    return EpochsSource(
+        StreamingDataLoader(dataset, batch_size=asked.batch, num_workers=asked.workers, collate_fn=collate), asked.state
+    )

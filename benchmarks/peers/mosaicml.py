@@ -1,9 +1,7 @@
 """MosaicML Streaming: MDS shards, its own shuffle and stratified batches, worker processes; elastic over ranks."""
 
-import gc
 import itertools
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,9 @@ import numpy as np
 import torch
 from streaming import MDSWriter, Stream, StreamingDataLoader, StreamingDataset
 
-from peers.border import keyed_images
+from peers.border import Opening, keyed_images
 from peers.decoding import decode
+from peers.epochs import EpochsSource
 
 TITLE = "MosaicML Streaming"
 REQUIREMENTS = ("mosaicml-streaming==0.13.0",)
@@ -47,27 +46,6 @@ def stacked(samples: list[tuple[np.ndarray, str]]) -> tuple[torch.Tensor, list[s
     return torch.from_numpy(pixels), [key for _, key in samples]
 
 
-class StreamingSource:
-    """Epoch after epoch of a StreamingDataLoader as a Source."""
-
-    def __init__(self, loader: Any, state: Any) -> None:
-        self._loader = loader
-        if state is not None:
-            loader.load_state_dict(state)
-
-    def __iter__(self) -> Iterator[tuple[Any, list[str]]]:
-        while True:
-            yield from self._loader
-
-    def state(self) -> Any:
-        return self._loader.state_dict()
-
-    def close(self) -> None:
-        """Workers stop with their loader, shared memory goes with the dataset: neither has a public way to be told."""
-        self._loader = None
-        gc.collect()
-
-
 def tell_world(rank: int, num_ranks: int) -> None:
     """Say in the environment which rank this is, as a launcher would; all ranks must then start together.
 
@@ -77,29 +55,17 @@ def tell_world(rank: int, num_ranks: int) -> None:
     os.environ.update({name: str(value) for name, value in world.items()}, MASTER_ADDR="127.0.0.1")
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> StreamingSource:
+def open(out: Path, asked: Opening) -> EpochsSource:
     """Endless epochs; mixed, every global batch holds its share of every stream (`stratified`)."""
-    tell_world(rank, num_ranks)
+    tell_world(asked.rank, asked.num_ranks)
     folders = sorted(path for path in out.iterdir() if path.is_dir())
     dataset = Decoded(
-        side_px,
-        streams=[Stream(local=str(folder), proportion=1 / len(folders) if mix else None) for folder in folders],
-        batch_size=batch,
-        shuffle=shuffle,
-        shuffle_seed=seed,
-        batching_method="stratified" if mix else "random",
+        asked.side_px,
+        streams=[Stream(local=str(folder), proportion=1 / len(folders) if asked.mix else None) for folder in folders],
+        batch_size=asked.batch,
+        shuffle=asked.shuffle,
+        shuffle_seed=asked.seed,
+        batching_method="stratified" if asked.mix else "random",
     )
-    loader = StreamingDataLoader(dataset, batch_size=batch, num_workers=workers, collate_fn=stacked)
-    return StreamingSource(loader, state)
+    loader = StreamingDataLoader(dataset, batch_size=asked.batch, num_workers=asked.workers, collate_fn=stacked)
+    return EpochsSource(loader, asked.state)

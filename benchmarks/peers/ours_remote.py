@@ -2,10 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from mermed.config import StreamConfig
-from mermed.world import World
+from peers.border import Opening
 from peers.ours import OurSource
 
 TITLE = "ours over HTTP (50 ms, 1 % errors), cache warm"
@@ -21,22 +20,13 @@ def prepare(images: Path, out: Path) -> None:
     out.mkdir()
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> OurSource:
+def open(out: Path, asked: Opening) -> OurSource:
     """As ours, from the URL in the environment."""
     stream = StreamConfig(
-        canvas_px=side_px, num_threads=workers, cache_dir=str(out), cache_gib=CACHE_GIB, patience_s=PATIENCE_S
+        canvas_px=asked.side_px,
+        num_threads=asked.workers,
+        cache_dir=str(out),
+        cache_gib=CACHE_GIB,
+        patience_s=PATIENCE_S,
     )
-    world = World(rank=rank, num_ranks=num_ranks)
-    return OurSource(os.environ[URL_VARIABLE], stream, batch=batch, seed=seed, world=world, first_slot=state or 0)
+    return OurSource(os.environ[URL_VARIABLE], stream, asked)

@@ -1,7 +1,6 @@
 """Ours where images may be decoded at a lower scale: as low as the views that training draws of them allow."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from mermed.batch import EncodedBatch
 from mermed.config import AugmentConfig, StreamConfig
 from mermed.stream.decode import Enough
 from mermed.stream.image import fitted
-from mermed.world import World
+from peers.border import Opening
 from peers.collection import write_collection
 from peers.images import MODALITIES
 from peers.ours import OurSource
@@ -36,20 +35,7 @@ def crops_need(canvas_px: int, seed: int) -> Enough:
     return enough
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> OurSource:
+def open(out: Path, asked: Opening) -> OurSource:
     """As ours, with the scale of each image chosen by its crops."""
-    stream = StreamConfig(canvas_px=side_px, num_threads=workers)
-    world, enough = World(rank=rank, num_ranks=num_ranks), crops_need(side_px, seed)
-    return OurSource(out, stream, batch=batch, seed=seed, world=world, first_slot=state or 0, enough=enough)
+    stream = StreamConfig(canvas_px=asked.side_px, num_threads=asked.workers)
+    return OurSource(out, stream, asked, enough=crops_need(asked.side_px, asked.seed))

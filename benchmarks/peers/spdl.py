@@ -12,7 +12,7 @@ from spdl.source import DistributedDeterministicSampler, DistributedRandomSample
 from spdl.source.utils import MergeIterator, repeat_source
 
 from peers import files
-from peers.border import keyed_images
+from peers.border import Opening, keyed_images
 from peers.decoding import decode
 
 TITLE = "SPDL (threads, files)"
@@ -66,41 +66,29 @@ class Numbers:
         return (self._chosen[place] for place in repeat_source(self._sampler, epoch=self._seed * 1_000_000))
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> PipelineSource:
+def open(out: Path, asked: Opening) -> PipelineSource:
     """Endless batches; mixed, modalities take turns (`MergeIterator` without weights)."""
-    if state is not None:
+    if asked.state is not None:
         raise NotImplementedError("SPDL has no state")
     images = keyed_images(out)
     groups: dict[str, list[int]] = {}
     for number, (key, _) in enumerate(images):
-        groups.setdefault(key.partition("-")[0] if mix else "all", []).append(number)
+        groups.setdefault(key.partition("-")[0] if asked.mix else "all", []).append(number)
     numbers = [
-        Numbers(chosen, rank=rank, num_ranks=num_ranks, seed=seed + place, shuffle=shuffle)
+        Numbers(chosen, rank=asked.rank, num_ranks=asked.num_ranks, seed=asked.seed + place, shuffle=asked.shuffle)
         for place, chosen in enumerate(groups.values())
     ]
-    decoders = ThreadPoolExecutor(workers)
+    decoders = ThreadPoolExecutor(asked.workers)
     pipeline = (
         PipelineBuilder()
         .add_source(MergeIterator(numbers))
         .pipe(
-            partial(load, images=images, side_px=side_px),
-            concurrency=workers,
+            partial(load, images=images, side_px=asked.side_px),
+            concurrency=asked.workers,
             executor=decoders,
             output_order="input",
         )
-        .aggregate(batch)
+        .aggregate(asked.batch)
         .pipe(stacked)
         .add_sink(BATCHES_AHEAD)
         .build(num_threads=OTHER_THREADS)

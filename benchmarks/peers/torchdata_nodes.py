@@ -8,6 +8,7 @@ from typing import Any
 from torchdata import nodes
 from torchdata.stateful_dataloader.sampler import StatefulDistributedSampler
 
+from peers.border import Opening
 from peers.collection import write_collection
 from peers.shards import IndexedShards
 
@@ -59,26 +60,14 @@ def numbers_of(shards: IndexedShards, sampling: dict[str, Any], *, mix: bool) ->
     )
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> NodesSource:
+def open(out: Path, asked: Opening) -> NodesSource:
     """One epoch of the rank's samples, endless when mixed."""
     shards = IndexedShards(out)
 
     def load(numbers: Sequence[int]) -> tuple[Any, list[str]]:
-        return shards.load(numbers, side_px)
+        return shards.load(numbers, asked.side_px)
 
-    sampling = {"num_replicas": num_ranks, "rank": rank, "shuffle": shuffle, "seed": seed}
-    batches = nodes.Batcher(numbers_of(shards, sampling, mix=mix), batch, drop_last=False)
-    loaded = nodes.ParallelMapper(batches, load, num_workers=workers, method="thread")
-    return NodesSource(shards, nodes.Prefetcher(loaded, prefetch_factor=BATCHES_AHEAD), state)
+    sampling = {"num_replicas": asked.num_ranks, "rank": asked.rank, "shuffle": asked.shuffle, "seed": asked.seed}
+    batches = nodes.Batcher(numbers_of(shards, sampling, mix=asked.mix), asked.batch, drop_last=False)
+    loaded = nodes.ParallelMapper(batches, load, num_workers=asked.workers, method="thread")
+    return NodesSource(shards, nodes.Prefetcher(loaded, prefetch_factor=BATCHES_AHEAD), asked.state)

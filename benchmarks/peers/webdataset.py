@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import webdataset as wds
 
-from peers.border import keyed_images
+from peers.border import Opening, keyed_images
 from peers.decoding import decode
 
 TITLE = "webdataset + DataLoader"
@@ -71,28 +71,16 @@ def samples(urls: list[str], *, seed: int, rank: int, num_ranks: int, shuffle: b
     return dataset.compose(wds.detshuffle(BUFFER_SAMPLES, seed=seed)) if shuffle else dataset
 
 
-def open(
-    out: Path,
-    *,
-    batch: int,
-    workers: int,
-    seed: int,
-    side_px: int,
-    rank: int = 0,
-    num_ranks: int = 1,
-    state: Any = None,
-    shuffle: bool = True,
-    mix: bool = False,
-) -> WebSource:
+def open(out: Path, asked: Opening) -> WebSource:
     """Endless batches; mixed, every sample's modality is drawn by chance (`RandomMix`)."""
-    if state is not None:
+    if asked.state is not None:
         raise NotImplementedError("webdataset has no state")
-    ordering = partial(samples, seed=seed, rank=rank, num_ranks=num_ranks, shuffle=shuffle)
-    if mix:
+    ordering = partial(samples, seed=asked.seed, rank=asked.rank, num_ranks=asked.num_ranks, shuffle=asked.shuffle)
+    if asked.mix:
         folders = sorted(path for path in out.iterdir() if path.is_dir())
         each = [ordering([str(path) for path in sorted(folder.glob("*.tar"))]) for folder in folders]
         source = wds.DataPipeline(wds.RandomMix(each))
     else:
         source = wds.DataPipeline(ordering([str(path) for path in sorted(out.glob("*/*.tar"))]))
-    dataset = source.compose(wds.map(partial(decoded, side_px=side_px)), wds.batched(batch))
-    return WebSource(wds.WebLoader(dataset, batch_size=None, num_workers=workers))
+    dataset = source.compose(wds.map(partial(decoded, side_px=asked.side_px)), wds.batched(asked.batch))
+    return WebSource(wds.WebLoader(dataset, batch_size=None, num_workers=asked.workers))

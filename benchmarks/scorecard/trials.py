@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from peers.border import Opening
 from peers.child import Commands, serve
 from peers.measure import process_tree, resident_bytes
 from peers.states import from_json, to_json
@@ -84,7 +85,7 @@ class Trials(Commands):
         return {"seconds": seconds, "bytes": resident_bytes() - before, "first": repr(held)[:80]}
 
     def _open(self, out: str, state: Any = None, **opening: Any) -> Any:
-        return self._peer.open(Path(out), state=from_json(state), **opening)
+        return self._peer.open(Path(out), Opening(state=from_json(state), **opening))
 
     @property
     def _name(self) -> str:
