@@ -63,12 +63,19 @@ class Job(Generic[R]):
 
 
 class Crew:
-    """`num_threads` threads that take tasks job by job, urgent jobs first. Close it to end them."""
+    """`num_threads` threads that take tasks job by job. Close it to end them.
+
+    While there are other tasks, those of `solo` jobs go one at a time, and never in the only thread. They are those that
+    hold the interpreter, such as reading with its checks: two at once would take turns and leave a core idle, one beside
+    threads that decode does not. Once there are no others, every thread takes them.
+    """
 
     def __init__(self, num_threads: int, name: str) -> None:
-        self._urgent: deque[Job[Any]] = deque()
-        self._ordinary: deque[Job[Any]] = deque()
-        self._change = threading.Condition()
+        self._solo: deque[Job[Any]] = deque()
+        self._others: deque[Job[Any]] = deque()
+        self._soloists = 0 if num_threads > 1 else 1
+        self._lock = threading.Lock()
+        self._change = threading.Condition(self._lock)
         self._closing = False
         self._threads = [
             threading.Thread(target=self._work, name=f"mermed-{name}-{number}", daemon=True)
@@ -77,41 +84,45 @@ class Crew:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, task: Callable[[int], R], count: int, *, urgent: bool = False) -> Job[R]:
+    def submit(self, task: Callable[[int], R], count: int, *, solo: bool = False) -> Job[R]:
         """Have `task` run for every number below `count`; returns at once."""
         job = Job(task, count)
-        with self._change:
+        with self._lock:
             if self._closing:
                 job.give_up()
             elif count:
-                (self._urgent if urgent else self._ordinary).append(job)
+                (self._solo if solo else self._others).append(job)
                 self._change.notify(min(count, len(self._threads)))
         return job
 
     def _work(self) -> None:
-        while (claim := self._claim()) is not None:
-            job, index = claim
+        was_solo = False
+        while (claim := self._claim(was_solo)) is not None:
+            job, index, was_solo = claim
             job.do(index)
 
-    def _claim(self) -> tuple[Job[Any], int] | None:
-        """The next task, waited for; None once the crew closes."""
-        with self._change:
+    def _claim(self, was_solo: bool) -> tuple[Job[Any], int, bool] | None:
+        """The next task, waited for, and whether it is a solo; None once the crew closes."""
+        with self._lock:
+            self._soloists -= was_solo
             while not self._closing:
-                jobs = self._urgent or self._ordinary
+                solo = bool(self._solo) and not (self._others and self._soloists)
+                jobs = self._solo if solo else self._others
                 if jobs:
+                    self._soloists += solo
                     index = jobs[0].unclaimed.popleft()
-                    return (jobs[0] if jobs[0].unclaimed else jobs.popleft()), index
+                    return (jobs[0] if jobs[0].unclaimed else jobs.popleft()), index, solo
                 self._change.wait()
         return None
 
     def close(self) -> None:
         """Finish the tasks in hand, give up the others and end the threads; safe to call twice."""
-        with self._change:
+        with self._lock:
             self._closing = True
-            for job in (*self._urgent, *self._ordinary):
+            for job in (*self._solo, *self._others):
                 job.give_up()
-            self._urgent.clear()
-            self._ordinary.clear()
+            self._solo.clear()
+            self._others.clear()
             self._change.notify_all()
         for thread in self._threads:
             thread.join()

@@ -5,19 +5,18 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Int64
-from torch import Tensor
 
 from mermed.batch import CanvasBatch, EncodedBatch
 from mermed.contract import EncodedSample, SampleMeta
 from mermed.errors import EnvironmentError_, IntegrityError, SampleError
+from mermed.stream.buffer import CanvasBuffer
 from mermed.stream.crew import Crew, Job
 from mermed.stream.header import Header, check_header
-from mermed.stream.image import decode_into
 from mermed.stream.meters.stats import QueueStats
 from mermed.stream.meters.watch import Watch
 from mermed.stream.stage import Stage
@@ -28,57 +27,17 @@ Enough = Callable[[EncodedBatch], Int64[np.ndarray, " batch"]]
 """For each image, the longer side in pixels that is enough: beyond it no view gains detail."""
 Replace = Callable[[int, frozenset[str], SampleError], EncodedSample]
 """Another sample for a slot, none of whose keys is in the set, in place of one that failed with the error."""
-Decoded = Callable[[int, float], object]
-"""What is told the seconds that decoding the image of a slot took."""
+Decoded = Callable[[Sequence[int], Sequence[float]], object]
+"""What is told, batch by batch, the slots and the seconds that decoding the image of each took."""
 
 
-@dataclass(slots=True)
-class CanvasBuffer:
-    """Memory of one CanvasBatch, reused for as long as the decoder lives.
-
-    Canvases lie with their channels innermost, as a JPEG decoder writes them, so that a full one is decoded in place.
-    `canvases` and `sizes` view the same memory, `filled` is the size of what each canvas holds beyond its zeros.
-    """
-
-    pixels: Tensor
-    size_px: Tensor
-    canvases: list[npt.NDArray[np.uint8]]
-    sizes: npt.NDArray[np.int32]
-    filled: list[tuple[int, int]]
-
-    @classmethod
-    def allocate(cls, batch: int, canvas_px: int, *, pin: bool) -> "CanvasBuffer":
-        """Zeros for `batch` canvases, page-locked when `pin`."""
-        pixels = torch.zeros((batch, canvas_px, canvas_px, 3), dtype=torch.uint8, pin_memory=pin)
-        size_px = torch.zeros((batch, 2), dtype=torch.int32, pin_memory=pin)
-        return cls(pixels, size_px, list(pixels.numpy()), size_px.numpy(), [(0, 0)] * batch)
-
-    def fill(
-        self,
-        row: int,
-        image: bytes,
-        meta: SampleMeta | None = None,
-        enough_px: int | None = None,
-        header: Header | None = None,
-    ) -> None:
-        """Decode `image` into canvas `row`: pixels at the top left, zeros elsewhere."""
-        canvas = self.canvases[row]
-        former_height, former_width = self.filled[row]
-        self.filled[row] = canvas.shape[0], canvas.shape[1]
-        height, width = decode_into(canvas, image, meta, enough_px=enough_px, header=header)
-        if former_height > height:
-            canvas[height:former_height, :former_width] = 0
-        if former_width > width:
-            canvas[:height, width:former_width] = 0
-        self.filled[row] = self.sizes[row] = height, width
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """The image that fills a row in the end, and since when."""
+class _Row(NamedTuple):
+    """The image that fills a row in the end, its (height, width) there, and when it was decoded."""
 
     meta: SampleMeta
-    at: float
+    size: tuple[int, int]
+    begin: float
+    end: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,36 +99,42 @@ class Decoder:
             buffer = self._wait_for_buffer()
             if buffer is None:
                 return
+            # What needs no pixels is done for the whole batch here: between two images a core has forgotten all of it.
+            headers = [_header_or_error(image, meta) for image, meta in zip(encoded.images, encoded.meta, strict=True)]
             enough = [None] * len(encoded) if self._enough is None else self._enough(encoded).tolist()
-            fill = partial(self._fill, buffer, encoded, enough)
-            yield _Filling(encoded, buffer, self._crew.submit(fill, len(encoded), urgent=True))
+            fill = partial(self._fill, buffer, encoded, headers, enough)
+            yield _Filling(encoded, buffer, self._crew.submit(fill, len(encoded)))
 
-    def _fill(self, buffer: CanvasBuffer, encoded: EncodedBatch, enough_px: Sequence[int | None], row: int) -> _Row:
+    def _fill(
+        self,
+        buffer: CanvasBuffer,
+        encoded: EncodedBatch,
+        headers: Sequence[Header | SampleError],
+        enough_px: Sequence[int | None],
+        row: int,
+    ) -> _Row:
         """Decode one image, or what replaces it, into its row."""
-        image, meta, slot = encoded.images[row], encoded.meta[row], int(encoded.slot[row])
+        image, meta, header = encoded.images[row], encoded.meta[row], headers[row]
         failed: set[str] = set()
-        begin = time.perf_counter()
         while True:
+            begin = time.perf_counter()
             try:
-                with self._watch.timing("decode"):
-                    buffer.fill(row, image, meta, enough_px[row], check_header(image, meta))
-                break
+                if isinstance(header, SampleError):
+                    raise header
+                size = buffer.fill(row, image, meta, enough_px[row], header)
+                return _Row(meta, size, begin, time.perf_counter())
             except SampleError as error:
                 failed.add(meta.key)
                 if self._replace is None:
                     raise _not_as_packed(meta, error) from None
-                sample = self._replace(slot, frozenset(failed), error)
-                image, meta = sample.image, sample.meta
+                sample = self._replace(int(encoded.slot[row]), frozenset(failed), error)
+                image, meta, header = sample.image, sample.meta, _header_or_error(sample.image, sample.meta)
             except MemoryError:
                 raise EnvironmentError_(
                     "there is not enough memory to decode an image",
-                    where={"key": meta.key, "slot": slot, "pixels": meta.width * meta.height},
+                    where={"key": meta.key, "slot": int(encoded.slot[row]), "pixels": meta.width * meta.height},
                     next_step="run on a machine with more memory, or with fewer stream.num_threads",
                 ) from None
-        end = time.perf_counter()
-        if self._decoded is not None:
-            self._decoded(slot, end - begin)
-        return _Row(meta, end)
 
     def _wait_for_buffer(self) -> CanvasBuffer | None:
         """A free buffer of the ring, or None once the decoder closes."""
@@ -190,9 +155,11 @@ class Decoder:
         filling = next(self._stage)
         with self.stats.completing():
             rows = filling.rows.results()
-        self.decoded_at = max((row.at for row in rows), default=0.0)
+        self.decoded_at = max((row.end for row in rows), default=0.0)
         encoded, buffer, count = filling.encoded, filling.buffer, len(filling.encoded)
         self._lent = buffer
+        buffer.size_px[:count] = torch.tensor([row.size for row in rows], dtype=torch.int32).reshape(count, 2)
+        self._account(encoded, [row.end - row.begin for row in rows])
         return CanvasBatch(
             # (batch, side, side, 3) -> (batch, 3, side, side), channels still innermost in memory
             pixels=buffer.pixels[:count].permute(0, 3, 1, 2),
@@ -202,6 +169,12 @@ class Decoder:
             meta=tuple(row.meta for row in rows),
             position=encoded.position,
         )
+
+    def _account(self, encoded: EncodedBatch, seconds: list[float]) -> None:
+        """Say what decoding each image of a batch took."""
+        self._watch.spent("decode", sum(seconds))
+        if self._decoded is not None:
+            self._decoded(encoded.slot.tolist(), seconds)
 
     def close(self) -> None:
         """Stop decoding and wait for the threads; safe to call twice. The source of encoded batches stays open."""
@@ -215,6 +188,13 @@ class Decoder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _header_or_error(image: bytes, meta: SampleMeta) -> Header | SampleError:
+    try:
+        return check_header(image, meta)
+    except SampleError as error:
+        return error
 
 
 def _not_as_packed(meta: SampleMeta, error: SampleError) -> IntegrityError:

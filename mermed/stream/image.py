@@ -54,9 +54,10 @@ def decode_into(
     side_px = canvas.shape[0]
     if not image.startswith(JPEG_MAGIC):
         return _place(canvas, _decode_png(image, meta))
-    full = (header.height, header.width) if header else _jpeg_size(image)
-    factor = _dct_factor(max(full), min(enough_px, side_px)) if enough_px else 1
-    height, width = (-(-length // factor) for length in full)
+    height, width = header[:2] if header else _jpeg_size(image)
+    factor = _dct_factor(max(height, width), min(enough_px, side_px)) if enough_px else 1
+    if factor > 1:
+        height, width = -(-height // factor), -(-width // factor)
     if width == side_px and height <= side_px:
         _decode_jpeg(image, canvas[:height], factor)
         return height, width

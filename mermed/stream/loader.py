@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,8 +38,7 @@ class Share:
     position: Position
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
+class _Read(NamedTuple):
     """A sample in memory, since when, and the seconds per cause it took."""
 
     sample: EncodedSample
@@ -84,7 +83,8 @@ class Loader:
     def _submit(self) -> Generator[tuple[Share, list[Reference], Job[_Read]]]:
         for share in self._shares:
             references = self._order.batch(share.slots)
-            yield share, references, self._crew.submit(partial(self._read_timed, references), len(references))
+            read = partial(self._read_timed, references)
+            yield share, references, self._crew.submit(read, len(references), solo=True)
 
     def _read_timed(self, references: list[Reference], place: int) -> _Read:
         reference = references[place]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 from collections.abc import Callable
 from contextlib import closing
 from functools import lru_cache, partial
@@ -14,7 +15,8 @@ from mermed.errors import EnvironmentError_, IntegrityError, MermedError
 from mermed.stream.meters.watch import Watch
 
 CHUNK_BYTES = 2**20
-_PATHS_HELD = 65_536
+HELD_FILES = 256
+"""Files that a local store keeps open at most; never more than a quarter of what the process may."""
 Sink = Callable[[bytes], object]
 """What takes the bytes of a long read, chunk after chunk in order, such as the `write` of an open file."""
 
@@ -49,66 +51,77 @@ class Store(Protocol):
 
 
 class LocalStore:
-    """A collection in a local folder. Files are opened for each read, so the number of shards costs no descriptors."""
+    """A collection in a local folder. Up to HELD_FILES of the files read last stay open, however many shards there are.
+
+    A file that is deleted or replaced meanwhile is read on as it was.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._root = str(folder)
+        self._held = lru_cache(min(HELD_FILES, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))(self._open)
 
     def read_at(self, name: str, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`; raises IntegrityError when the file is gone."""
-        descriptor = self._open(name)
         try:
-            return _read(descriptor, name, offset, size)
-        finally:
-            os.close(descriptor)
+            file = self._held(name)  # held here too: of two threads that open it at once, the store keeps one's
+            return os.pread(file.descriptor, size, offset)
+        except (OSError, MermedError):
+            self._held.cache_clear()  # out of descriptors, or a network disk that has forgotten this one: once more
+        return self._open(name).read_at(offset, size)
 
     def copy_to(self, name: str, start: int, stop: int, sink: Sink) -> None:
         """Give the bytes [start, stop) to `sink`; raises IntegrityError when the file is gone or ends before `stop`."""
-        descriptor = self._open(name)
-        try:
-            while start < stop:
-                chunk = _read(descriptor, name, start, min(CHUNK_BYTES, stop - start))
-                if not chunk:
-                    raise too_short(name, stop, start)
-                sink(chunk)
-                start += len(chunk)
-        finally:
-            os.close(descriptor)
+        file = self._open(name)
+        while start < stop:
+            chunk = file.read_at(start, min(CHUNK_BYTES, stop - start))
+            if not chunk:
+                raise too_short(name, stop, start)
+            sink(chunk)
+            start += len(chunk)
 
     def read(self, name: str) -> bytes:
         """The whole file; raises IntegrityError when it is gone."""
-        return self.read_at(name, 0, self.size(name))
+        file = self._open(name)
+        return file.read_at(0, file.size())
 
     def size(self, name: str) -> int:
         """Length in bytes; raises IntegrityError when the file is gone."""
-        descriptor = self._open(name)
-        try:
-            return os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
+        return self._open(name).size()
 
     def close(self) -> None:
-        """Nothing stays open between reads."""
+        """Close the files that are open; a read that comes later opens its own again."""
+        self._held.cache_clear()
 
-    def _open(self, name: str) -> int:
+    def _open(self, name: str) -> "_File":
+        return _File(os.path.join(self._root, check_file_name(name)), name)
+
+
+class _File:
+    """An open file, closed when nobody holds it any more: a thread may read it while the store lets it go."""
+
+    __slots__ = ("_name", "descriptor")
+
+    def __init__(self, path: str, name: str) -> None:
+        self.descriptor = -1
+        self._name = name
         try:
-            return os.open(_checked_path(self._root, name), os.O_RDONLY | os.O_CLOEXEC)
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise _unreadable("a file of the collection cannot be opened", name, error) from None
 
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
 
-@lru_cache(_PATHS_HELD)
-def _checked_path(folder: str, name: str) -> str:
-    """The path of a file of a collection: joined and checked once, for it is asked for with every sample."""
-    return os.path.join(folder, check_file_name(name))
+    def read_at(self, offset: int, size: int) -> bytes:
+        try:
+            return os.pread(self.descriptor, size, offset)
+        except OSError as error:
+            raise _unreadable("a file of the collection cannot be read", self._name, error) from None
 
-
-def _read(descriptor: int, name: str, offset: int, size: int) -> bytes:
-    try:
-        return os.pread(descriptor, size, offset)
-    except OSError as error:
-        raise _unreadable("a file of the collection cannot be read", name, error) from None
+    def size(self) -> int:
+        return os.fstat(self.descriptor).st_size
 
 
 _OF_THE_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)

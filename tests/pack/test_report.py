@@ -5,6 +5,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -208,9 +209,9 @@ def test_a_caption_is_made_of_the_allow_list_only():
         steps=("crop", "window"), licence="CC0",
     )  # fmt: skip
     assert caption(meta) == "effusion · 640 × 512 · 12 bit · window 40 / 400 · frame 7 · crop window"
-    assert caption(replace(meta, labels={"class": "benign"}, window=None, frame=None, steps=(), source_bits=8)) == (
-        "benign · 640 × 512"
-    )
+    assert caption(
+        msgspec.structs.replace(meta, labels={"class": "benign"}, window=None, frame=None, steps=(), source_bits=8)
+    ) == ("benign · 640 × 512")
 
 
 def test_without_thumbnails_the_page_says_so(data):

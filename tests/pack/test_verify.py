@@ -6,8 +6,9 @@ import json
 import pickle
 import shutil
 import tarfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 
+import msgspec
 import pytest
 
 from mermed.contract import Manifest, SampleMeta, load_manifest
@@ -201,7 +202,7 @@ def test_an_unreadable_image_is_reported_with_its_key(damaged):
 def test_a_sample_that_says_something_else_is_reported_with_its_key(change, message, damaged):
     folder, row, spans = damaged
     members = members_of(folder, row)
-    meta = replace(SampleMeta.decode(members[3][1], members[2][1]), **change)
+    meta = msgspec.structs.replace(SampleMeta.decode(members[3][1], members[2][1]), **change)
     members[3] = members[3][0], meta.encode(members[2][1])
     rewrite(folder, row, members)
     ((shard, key, what),) = problems_in(folder)
@@ -216,7 +217,7 @@ def test_a_field_outside_the_allow_list_is_refused(damaged):
 
     folder, row, spans = damaged
     members = members_of(folder, row)
-    content = asdict(SampleMeta.decode(members[3][1], members[2][1])) | {"patient_name": "x"}
+    content = msgspec.structs.asdict(SampleMeta.decode(members[3][1], members[2][1])) | {"patient_name": "x"}
     seal = xxhash.xxh3_64(members[2][1])
     seal.update(canonical_json(content))
     members[3] = members[3][0], canonical_json({**content, "xxh3": seal.hexdigest()})
@@ -229,7 +230,7 @@ def test_a_key_in_two_shards_and_a_group_in_two_splits_are_found(damaged):
     members = members_of(folder, row)
     other = next(r for r in load_manifest(folder).shards if r.dataset == row.dataset and r.split != row.split)
     theirs = members_of(folder, other)
-    meta = replace(SampleMeta.decode(members[1][1], members[0][1]), split=other.split)
+    meta = msgspec.structs.replace(SampleMeta.decode(members[1][1], members[0][1]), split=other.split)
     theirs[0], theirs[1] = members[0], (members[1][0], meta.encode(members[0][1]))
     rewrite(folder, other, theirs)
     found = problems_in(folder)

@@ -49,15 +49,44 @@ def test_the_error_of_the_first_task_that_failed_is_raised_and_the_others_still_
     assert sorted(ran) == list(range(10))
 
 
-def test_urgent_jobs_go_before_the_others():
+def test_solo_tasks_go_one_at_a_time_while_there_are_others_and_together_when_there_are_none():
+    crew, gate = Crew(4, "test"), threading.Event()
+    crew.submit(lambda _: gate.wait(5), 4)
+    lock, at_once, beside, alone, others_left = threading.Lock(), 0, [], [], 40
+
+    def solo(_):
+        nonlocal at_once
+        with lock:
+            at_once += 1
+            (beside if others_left > 4 else alone).append(at_once)
+        time.sleep(0.002)
+        with lock:
+            at_once -= 1
+
+    def other(_):
+        nonlocal others_left
+        with lock:
+            others_left -= 1
+        time.sleep(0.002)
+
+    solos = crew.submit(solo, 80, solo=True)
+    others = crew.submit(other, 40)
+    gate.set()
+    others.results(), solos.results()
+    crew.close()
+    assert set(beside) == {1}
+    assert max(alone) > 1
+
+
+def test_a_single_thread_takes_the_others_first():
     crew, gate, order = Crew(1, "test"), threading.Event(), []
     crew.submit(lambda _: gate.wait(5), 1)
-    slow = crew.submit(lambda index: order.append(("ordinary", index)), 2)
-    urgent = crew.submit(lambda index: order.append(("urgent", index)), 2, urgent=True)
+    solos = crew.submit(lambda index: order.append(("solo", index)), 2, solo=True)
+    others = crew.submit(lambda index: order.append(("other", index)), 2)
     gate.set()
-    urgent.results(), slow.results()
+    others.results(), solos.results()
     crew.close()
-    assert order == [("urgent", 0), ("urgent", 1), ("ordinary", 0), ("ordinary", 1)]
+    assert order == [("other", 0), ("other", 1), ("solo", 0), ("solo", 1)]
 
 
 def test_closing_finishes_what_was_begun_gives_up_the_rest_and_leaves_no_thread():
@@ -83,6 +112,6 @@ def test_closing_finishes_what_was_begun_gives_up_the_rest_and_leaves_no_thread(
 
 def test_many_threads_and_tiny_jobs_lose_nothing():
     crew = Crew(8, "test")
-    jobs = [crew.submit(lambda index: index, number % 7, urgent=number % 2 == 0) for number in range(2000)]
+    jobs = [crew.submit(lambda index: index, number % 7, solo=number % 2 == 0) for number in range(2000)]
     assert [len(job.results()) for job in jobs] == [number % 7 for number in range(2000)]
     crew.close()

@@ -10,7 +10,7 @@ from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as image_ops
 
 from mermed.errors import SampleError
-from mermed.stream.decode import CanvasBuffer
+from mermed.stream.buffer import CanvasBuffer
 from mermed.stream.image import decode_into, decode_rgb
 
 FULL = (301, 420)
@@ -125,12 +125,11 @@ def test_a_buffer_used_again_holds_nothing_of_the_image_before():
     sizes = [(128, 128), (40, 100), (100, 40), (128, 128), (1, 1), (90, 128)]
     for number, (height, width) in enumerate(sizes):
         encoded = _jpeg(_smooth(height, width, seed=number))
-        buffer.fill(1, encoded)
+        assert buffer.fill(1, encoded) == (height, width)
         canvas = buffer.pixels[1].numpy()
         np.testing.assert_array_equal(canvas[:height, :width], _reference(encoded))
         assert not canvas[height:].any()
         assert not canvas[:, width:].any()
-        assert buffer.size_px[1].tolist() == [height, width]
     assert not buffer.pixels[0].any()
 
 

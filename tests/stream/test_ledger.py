@@ -43,9 +43,9 @@ def test_what_is_noted_counts_once_it_is_committed_and_not_before():
 def test_what_a_slot_is_said_to_be_last_counts_and_its_decoding_adds_up():
     tally = Tally(SOURCES)
     _note(tally, 3, size=70)
-    tally.spent(3, 0.5)
+    tally.spent([3], [0.5])
     _note(tally, 3, size=90, failed=2, tombstoned=1, replaced=True)
-    tally.spent(3, 0.25)
+    tally.spent([3], [0.25])
     tally.commit([3])
     assert tally.as_dict()["us/busi"] == {
         "draws": 1, "bytes": 90, "failed": 2, "replaced": 1, "tombstoned": 1, "decode_s": 0.75,

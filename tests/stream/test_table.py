@@ -135,7 +135,7 @@ def _moved(spans, number, **changes):
     changed = spans[number]
     for member, shift in changes.items():
         old = getattr(changed, member)
-        changed = replace(changed, **{member: replace(old, offset=old.offset + shift)})
+        changed = changed._replace(**{member: old._replace(offset=old.offset + shift)})
     return [*spans[:number], changed, *spans[number + 1 :]]
 
 

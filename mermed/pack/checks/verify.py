@@ -10,7 +10,7 @@ from mermed.contract import EncodedSample, Manifest, SampleMeta, ShardRow, load_
 from mermed.errors import ContractError, IntegrityError, MermedError
 from mermed.pack.collection.shard_file import ShardFile
 from mermed.pack.pixels.encode import decode_image
-from mermed.tar import REINDEX, Span, check_index, read_sample, scan
+from mermed.tar import REINDEX, Span, check_headers, check_index, read_sample, scan
 
 REPACK = "copy the shard again, or pack its source again"
 
@@ -116,6 +116,7 @@ def _check_shard(folder: Path, row: ShardRow, manifest: Manifest) -> _ShardRepor
             note(IntegrityError("the shard has another size", expected=f"{row.bytes} bytes", found=file.size))
         for span in _spans(file, path, row, note):
             try:
+                check_headers(file.read_at, span, row.name)
                 sample = read_sample(file.read_at, span, row.name)
                 report.keys.append(span.key)
                 _check_sample(sample, row, manifest, report.groups)

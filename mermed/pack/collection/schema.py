@@ -5,6 +5,8 @@ import typing
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
+import msgspec
+
 from mermed.contract import DATASET_GRAMMAR, FORMAT_VERSION, KEY_GRAMMAR, SLUG_GRAMMAR, SPLITS, Manifest, SampleMeta
 from mermed.contract import ShardRow as Row
 
@@ -28,14 +30,22 @@ def contract_schema() -> dict[str, Any]:
 
 
 def _object(cls: type[Any]) -> dict[str, Any]:
-    """One dataclass as an object schema: its fields, no others, and those without a default required."""
+    """One class of the contract as an object schema: its fields, no others, and those without a default required."""
     hints = typing.get_type_hints(cls)
-    properties = {entry.name: _field(entry.name, hints[entry.name]) for entry in fields(cls)}
-    required = [entry.name for entry in fields(cls) if entry.default is MISSING and entry.default_factory is MISSING]
+    is_required = _fields(cls)
+    properties = {name: _field(name, hints[name]) for name in is_required}
+    required = [name for name in is_required if is_required[name]]
     if "format_version" in properties:
         properties["format_version"] = {"const": FORMAT_VERSION}
         required.append("format_version")
     return {"type": "object", "properties": properties, "required": sorted(required), "additionalProperties": False}
+
+
+def _fields(cls: type[Any]) -> dict[str, bool]:
+    """The fields of a class of the contract, and whether each must be given."""
+    if issubclass(cls, msgspec.Struct):
+        return {entry.name: entry.required for entry in msgspec.structs.fields(cls)}
+    return {entry.name: entry.default is MISSING and entry.default_factory is MISSING for entry in fields(cls)}
 
 
 def _field(name: str, hint: Any) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 import heapq
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from PIL import Image
 
 from mermed.contract import KEY_GRAMMAR, META_EXTENSION, EncodedSample, Manifest, ShardRow, check_name, load_manifest
@@ -28,7 +29,7 @@ class FoundSample:
     def describe(self) -> dict[str, Any]:
         """The sample's metadata, its shard, and the extension and size of its image, as plain values."""
         image = {"shard": self.shard, "extension": self.sample.extension, "image_bytes": len(self.sample.image)}
-        return {**asdict(self.sample.meta), **image}
+        return {**msgspec.structs.asdict(self.sample.meta), **image}
 
     def picture(self) -> Image.Image:
         """The image as a screen shows it, 8-bit grey or RGB; 16 bits go through the window of the sample.

@@ -38,8 +38,8 @@ class IndexShelf:
         self._capacity = capacity_bytes
         self._folder = TableFolder(folder, watch=self._watch) if folder else None
         self._lock = threading.Lock()
-        self._held: OrderedDict[ShardRow, ShardTable] = OrderedDict()
-        self._flights: dict[ShardRow, Future[ShardTable]] = {}
+        self._held: OrderedDict[str, ShardTable] = OrderedDict()
+        self._flights: dict[str, Future[ShardTable]] = {}
         self.held_bytes = 0
 
     def span(self, row: ShardRow, index: int) -> tar.Span:
@@ -60,13 +60,14 @@ class IndexShelf:
         Raises IntegrityError for an index that is missing, stale or damaged and for a shard of another size,
         ContractError for a key that occurs twice, and what the store raises.
         """
+        name = row.name
         with self._lock:
-            table = self._held.get(row)
+            table = self._held.get(name)
             if table is not None:
-                self._held.move_to_end(row)
+                self._held.move_to_end(name)
                 return table
-            others = self._flights.get(row)
-            flight = self._flights.setdefault(row, Future())
+            others = self._flights.get(name)
+            flight = self._flights.setdefault(name, Future())
         return self._join(flight) if others else self._lead(row, flight)
 
     def _join(self, flight: Future[ShardTable]) -> ShardTable:
@@ -81,17 +82,17 @@ class IndexShelf:
             table = self._load(row)
         except BaseException as error:
             with self._lock:
-                del self._flights[row]
+                del self._flights[row.name]
             flight.set_exception(error)
             raise
         with self._lock:
-            del self._flights[row]
-            self._hold(row, table)
+            del self._flights[row.name]
+            self._hold(row.name, table)
         flight.set_result(table)
         return table
 
-    def _hold(self, row: ShardRow, table: ShardTable) -> None:
-        self._held[row] = table
+    def _hold(self, name: str, table: ShardTable) -> None:
+        self._held[name] = table
         self.held_bytes += table.nbytes
         while self.held_bytes > self._capacity and len(self._held) > 1:
             _, oldest = self._held.popitem(last=False)

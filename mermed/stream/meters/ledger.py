@@ -40,10 +40,11 @@ class Tally:
             facts[-1] = former[1][-1] if former else 0.0
             self._pending[slot] = self._rows[source], facts
 
-    def spent(self, slot: int, decode_s: float) -> None:
-        """Add seconds of decoding the image of `slot`, once it is noted."""
+    def spent(self, slots: Sequence[int], decode_s: Sequence[float]) -> None:
+        """Add the seconds of decoding the image of each of `slots`, once these are noted."""
         with self._lock:
-            self._pending[slot][1][-1] += decode_s
+            for slot, seconds in zip(slots, decode_s, strict=True):
+                self._pending[slot][1][-1] += seconds
 
     def commit(self, slots: Iterable[SupportsInt]) -> None:
         """The batch of `slots` was trained on; slots that were never noted here count nothing."""

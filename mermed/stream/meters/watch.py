@@ -2,20 +2,62 @@
 
 import threading
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 CAUSES = ("network", "cache", "disk", "decode", "augment", "copy")
 """Where the seconds of a batch can go, in the order a batch meets them."""
 
 
 class _Thread(threading.local):
-    """What one thread has open: the seconds taken out of each timing around it, and the laps it fills."""
+    """What one thread has spent by cause, and the seconds taken out of each timing that it has open."""
 
-    def __init__(self) -> None:
+    def __init__(self, all_seconds: list[dict[str, float]]) -> None:
         self.inner: list[float] = []
-        self.laps: list[defaultdict[str, float]] = []
+        self.seconds: dict[str, float] = dict.fromkeys(CAUSES, 0.0)
+        all_seconds.append(self.seconds)
+
+
+class _Timing:
+    """The body of a `with` that is timed; a class, because a generator costs three times as much."""
+
+    __slots__ = ("_begin", "_cause", "_mine")
+
+    def __init__(self, mine: _Thread, cause: str) -> None:
+        self._mine = mine
+        self._cause = cause
+
+    def __enter__(self) -> None:
+        self._mine.inner.append(0.0)
+        self._begin = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        elapsed_s = time.perf_counter() - self._begin
+        mine = self._mine
+        mine.seconds[self._cause] += max(elapsed_s - mine.inner.pop(), 0.0)
+        if mine.inner:
+            mine.inner[-1] += elapsed_s
+
+
+class _Lap:
+    """What the body of a `with` adds to the seconds of its thread."""
+
+    __slots__ = ("_before", "_mine", "_spent")
+
+    def __init__(self, mine: _Thread) -> None:
+        self._mine = mine
+        self._spent: dict[str, float] = {}
+
+    def __enter__(self) -> Mapping[str, float]:
+        self._before = self._mine.seconds.copy()
+        return self._spent
+
+    def __exit__(self, *_: object) -> None:
+        before = self._before
+        for cause, seconds in self._mine.seconds.items():
+            if seconds != before[cause]:
+                self._spent[cause] = seconds - before[cause]
 
 
 class Watch:
@@ -26,52 +68,30 @@ class Watch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._all_seconds: list[dict[str, float]] = []
         self._counts: Counter[str] = Counter()
         self._waits: dict[int, tuple[str, float]] = {}
         self._next_wait = 0
-        self._mine = _Thread()
+        self._mine = _Thread(self._all_seconds)
 
-    @contextmanager
-    def timing(self, cause: str) -> Iterator[None]:
+    def timing(self, cause: str) -> AbstractContextManager[None]:
         """Add the seconds of the body to `cause`, one of CAUSES; seconds of several threads add up.
 
         What the body times or reports itself, such as a download behind a disk read, is not counted a second time.
         """
         _check(cause)
-        inner = self._mine.inner
-        inner.append(0.0)
-        begin = time.perf_counter()
-        try:
-            yield
-        finally:
-            elapsed_s = time.perf_counter() - begin
-            self._add(cause, max(elapsed_s - inner.pop(), 0.0))
-            if inner:
-                inner[-1] += elapsed_s
+        return _Timing(self._mine, cause)
 
     def spent(self, cause: str, seconds: float) -> None:
         """Add seconds of this thread measured otherwise; a `timing` around the call does not count them again."""
         _check(cause)
         if self._mine.inner:
             self._mine.inner[-1] += seconds
-        self._add(cause, seconds)
+        self._mine.seconds[cause] += seconds
 
-    @contextmanager
-    def lap(self) -> Iterator[Mapping[str, float]]:
+    def lap(self) -> AbstractContextManager[Mapping[str, float]]:
         """Seconds per cause that this thread, and no other, spends in the body; complete once the body is over."""
-        lap: defaultdict[str, float] = defaultdict(float)
-        self._mine.laps.append(lap)
-        try:
-            yield lap
-        finally:
-            self._mine.laps.pop()
-
-    def _add(self, cause: str, seconds: float) -> None:
-        for lap in self._mine.laps:
-            lap[cause] += seconds
-        with self._lock:
-            self._seconds[cause] += seconds
+        return _Lap(self._mine)
 
     @contextmanager
     def waiting(self, reason: str) -> Iterator[None]:
@@ -108,7 +128,8 @@ class Watch:
     def seconds(self) -> dict[str, float]:
         """Seconds per cause since the stream began, summed over threads."""
         with self._lock:
-            return dict(self._seconds)
+            threads = [mine.copy() for mine in self._all_seconds]
+        return {cause: total for cause in CAUSES if (total := sum(mine[cause] for mine in threads))}
 
 
 def _check(cause: str) -> None:

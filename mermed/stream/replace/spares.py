@@ -108,6 +108,7 @@ class Spares:
         return self._fill(reference, without, error)
 
     def _fill(self, reference: Reference, without: frozenset[str], error: MermedError | None) -> EncodedSample:
+        """The first usable of the planned sample and its stand-ins, noted, counted and journalled."""
         search, key = _Search(reference), ""
         try:
             sample = self._first_usable(search, without, error)

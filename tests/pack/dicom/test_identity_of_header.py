@@ -101,7 +101,7 @@ def test_no_age_of_any_kind_has_a_place_to_go(age, write, noise):
     dataset.save_as(path)
     (image,) = read_frames(RawFile(path), Bounds(), Treatment())
     assert age not in text_of(image)
-    names = {entry.name for kind in (RawImage, SampleMeta) for entry in dataclasses.fields(kind)}
+    names = {entry.name for entry in dataclasses.fields(RawImage)} | set(SampleMeta.__struct_fields__)
     assert not {name for name in names if "age" in name.split("_") or "birth" in name or "date" in name}
 
 
