@@ -10,21 +10,20 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 R = TypeVar("R")
+_SHARE = 4
 
 
 class Job(Generic[R]):
-    """The tasks 0 to `count` - 1 of one batch, done or under way."""
+    """The tasks 0 to `count` - 1 of one batch, done or under way. Its crew calls what is not public, under its lock."""
 
     def __init__(self, task: Callable[[int], R], count: int) -> None:
         self._task = task
         self._results: list[Any] = [None] * count
         self._errors: dict[int, BaseException] = {}
-        self._lock = threading.Lock()
+        self._unclaimed = range(count)
         self._left = count
         self._over = threading.Event()
-        self.unclaimed = deque(range(count))
-        if not count:
-            self._over.set()
+        self._end(0)
 
     @property
     def is_over(self) -> bool:
@@ -38,36 +37,38 @@ class Job(Generic[R]):
             raise self._errors[min(self._errors)]
         return self._results
 
-    def do(self, index: int) -> None:
-        """Run one task and keep what it returns or raises."""
-        try:
-            self._results[index] = self._task(index)
-        except BaseException as error:  # it must reach whoever asks for the results, or they would wait for ever
-            self._errors[index] = error
-        self._ended(1)
+    def _claim(self, count: int) -> range:
+        """The next `count` tasks that nobody has begun."""
+        claimed, self._unclaimed = self._unclaimed[:count], self._unclaimed[count:]
+        return claimed
 
-    def give_up(self) -> None:
-        """End the tasks that nobody has begun; asking for the results then raises."""
-        count = len(self.unclaimed)
-        self.unclaimed.clear()
-        if count:
-            self._errors[len(self._results)] = RuntimeError("the crew was closed before the work was done")
-            self._ended(count)
+    def _do(self, indexes: range) -> None:
+        """Run tasks and keep what each returns or raises; without the lock."""
+        for index in indexes:
+            try:
+                self._results[index] = self._task(index)
+            except BaseException as error:  # it must reach whoever asks for the results, or they would wait for ever
+                self._errors[index] = error
 
-    def _ended(self, count: int) -> None:
-        with self._lock:
-            self._left -= count
-            is_last = self._left == 0
-        if is_last:
+    def _end(self, count: int) -> None:
+        """So many claimed tasks are done."""
+        self._left -= count
+        if not self._left:
             self._over.set()
+
+    def _give_up(self) -> None:
+        """End the tasks that nobody has begun; asking for the results then raises."""
+        if self._unclaimed:
+            self._errors[len(self._results)] = RuntimeError("the crew was closed before the work was done")
+            self._end(len(self._claim(len(self._results))))
 
 
 class Crew:
     """`num_threads` threads that take tasks job by job. Close it to end them.
 
-    While there are other tasks, those of `solo` jobs go one at a time, and never in the only thread. They are those that
-    hold the interpreter, such as reading with its checks: two at once would take turns and leave a core idle, one beside
-    threads that decode does not. Once there are no others, every thread takes them.
+    While there are other tasks, those of `solo` jobs are for one thread at a time, and never for the only one. They
+    are those that hold the interpreter, such as reading with its checks: two at once would take turns and leave a core
+    idle, one beside threads that decode does not. Once there are no others, every thread takes them.
     """
 
     def __init__(self, num_threads: int, name: str) -> None:
@@ -89,30 +90,39 @@ class Crew:
         job = Job(task, count)
         with self._lock:
             if self._closing:
-                job.give_up()
+                job._give_up()
             elif count:
                 (self._solo if solo else self._others).append(job)
                 self._change.notify(min(count, len(self._threads)))
         return job
 
     def _work(self) -> None:
-        was_solo = False
-        while (claim := self._claim(was_solo)) is not None:
-            job, index, was_solo = claim
-            job.do(index)
-
-    def _claim(self, was_solo: bool) -> tuple[Job[Any], int, bool] | None:
-        """The next task, waited for, and whether it is a solo; None once the crew closes."""
         with self._lock:
-            self._soloists -= was_solo
-            while not self._closing:
-                solo = bool(self._solo) and not (self._others and self._soloists)
-                jobs = self._solo if solo else self._others
-                if jobs:
-                    self._soloists += solo
-                    index = jobs[0].unclaimed.popleft()
-                    return (jobs[0] if jobs[0].unclaimed else jobs.popleft()), index, solo
-                self._change.wait()
+            while (claim := self._claim()) is not None:
+                job, indexes, solo = claim
+                self._lock.release()
+                job._do(indexes)
+                self._lock.acquire()
+                job._end(len(indexes))
+                self._soloists -= solo
+
+    def _claim(self) -> tuple[Job[Any], range, bool] | None:
+        """The next tasks of one job, waited for, and whether they are solos; None once the crew closes.
+
+        Several at once while a job has many, for each claim costs a lock; one at a time at its end, so that no thread
+        is left with the last of a batch.
+        """
+        while not self._closing:
+            solo = bool(self._solo) and not (self._others and self._soloists)
+            jobs = self._solo if solo else self._others
+            if jobs:
+                job = jobs[0]
+                indexes = job._claim(max(1, len(job._unclaimed) // (_SHARE * len(self._threads))))
+                if not job._unclaimed:
+                    jobs.popleft()
+                self._soloists += solo
+                return job, indexes, solo
+            self._change.wait()
         return None
 
     def close(self) -> None:
@@ -120,7 +130,7 @@ class Crew:
         with self._lock:
             self._closing = True
             for job in (*self._solo, *self._others):
-                job.give_up()
+                job._give_up()
             self._solo.clear()
             self._others.clear()
             self._change.notify_all()

@@ -65,7 +65,8 @@ def test_a_starved_stream_has_empty_queues(collection):
 
 def test_a_fed_trainer_hardly_stalls_but_for_its_first_batch(collection):
     stalls, waited_s, _, _ = _run(collection, delay_s=0.002, step_s=0.15)
-    assert sum(stalls.values()) == pytest.approx(waited_s, rel=0.1)
+    # Another thread may hold the interpreter for its 5 ms between the two clocks.
+    assert sum(stalls.values()) == pytest.approx(waited_s, rel=0.1, abs=0.012)
     assert waited_s < 0.15 * BATCHES
 
 
