@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +15,10 @@ MODULE = "scorecard.trials"
 LIMIT_S = 120.0
 
 
+class TimeIsUp(Exception):
+    """A loader had its time for one field of the card and is not done: nothing is known of it."""
+
+
 class Crew:
     """Processes of one loader, started when first asked for; a process that failed to answer is replaced."""
 
@@ -22,6 +27,7 @@ class Crew:
         self.name = name
         self._env = {"MASTER_PORT": str(_free_port())}
         self._ranks: list[Contestant] = []
+        self._deadline = float("inf")
         self._start(1)
         self.title, self.supports = self._ranks[0].title, self._ranks[0].supports
 
@@ -30,6 +36,10 @@ class Crew:
         missing = max(0, num_ranks - len(self._ranks))
         with ThreadPoolExecutor(max(1, missing)) as pool:
             self._ranks += pool.map(lambda _: Contestant(self.name, module=MODULE, env=self._env), range(missing))
+
+    def give(self, seconds: float) -> None:
+        """Have all that is asked from now on end within `seconds`."""
+        self._deadline = time.monotonic() + seconds
 
     def ask(self, do: str, *, limit_s: float = LIMIT_S, **arguments: Any) -> dict[str, Any]:
         """One process alone; raises PeerFailed."""
@@ -40,9 +50,11 @@ class Crew:
     ) -> list[dict[str, Any]]:
         """The answers of ranks 0 to `num_ranks` - 1, asked at once; rank r goes on from the r-th of `states`, in turn.
 
-        Raises PeerFailed with what the first of them raised; whoever did not answer in time is ended.
+        Raises PeerFailed with what the first of them raised; whoever did not answer in time is ended. Raises TimeIsUp
+        when it is the time that `give` gave.
         """
         self._start(num_ranks)
+        limit_s = max(0.0, min(limit_s, self._deadline - time.monotonic()))
         with ThreadPoolExecutor(num_ranks) as pool:
             answers = [
                 pool.submit(
@@ -58,8 +70,10 @@ class Crew:
             ]
         try:
             return [answer.result() for answer in answers]
-        except PeerFailed:
+        except PeerFailed as error:
             self.restart()
+            if time.monotonic() >= self._deadline:
+                raise TimeIsUp(str(error)) from None
             raise
 
     def session(self) -> int:

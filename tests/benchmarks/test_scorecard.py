@@ -114,7 +114,17 @@ def test_a_loader_that_fails_in_a_row_fails_that_row_alone(tmp_path, monkeypatch
         raise PeerFailed("ValueError: no such thing")
 
     monkeypatch.setitem(ROWS, "resume", ("going on", broken))
-    crew = SimpleNamespace(title="X", supports=frozenset({"threads"}))
+    crew = SimpleNamespace(title="X", supports=frozenset({"threads"}), give=lambda seconds: None)
     filled = column(Setting(crew, Sets(tmp_path), quick=True), ["resume", "kill_worker"], lambda _: None)
     assert filled.cells["resume"].marked == "FAIL: fails: ValueError: no such thing"
     assert filled.cells["kill_worker"] == absent("threads only: no worker to lose")
+
+
+def test_a_loader_that_is_not_done_in_time_has_an_open_field_and_goes_on_with_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr("scorecard.card.FIELD_S", 0.0)
+    with Crew("ours") as crew:
+        setting = Setting(crew, Sets(tmp_path), quick=True)
+        filled = column(setting, ["order"], lambda _: None)
+        assert filled.cells["order"].marked == "-: not known: not done within 0 s"
+        monkeypatch.setattr("scorecard.card.FIELD_S", 150.0)
+        assert column(setting, ["order"], lambda _: None).cells["order"].passes

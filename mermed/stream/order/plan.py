@@ -17,6 +17,7 @@ from mermed.stream.order.shuffle import shuffled
 from mermed.stream.order.source import Ledger, Source, cycle_key
 
 Int64s = NDArray[np.int64]
+UInt64s = NDArray[np.uint64]
 
 
 class Reference(NamedTuple):
@@ -113,14 +114,20 @@ class Plan:
     def _locate(self, source: Int64s, draws: Int64s) -> Int64s:
         """The sample in its source that each draw gives; every cycle of draws holds each sample once."""
         cycle, place = np.divmod(draws, self._samples[source])
-        keys = list(map(cycle_key, repeat(self._seed), map(self._names.__getitem__, source.tolist()), cycle.tolist()))
         return shuffled(
             place,
             self._samples[source],
-            np.array(keys, np.uint64),
+            self._cycle_keys(source, cycle),
             block=self._block[source],
             window=self._window[source],
         )
+
+    def _cycle_keys(self, source: Int64s, cycle: Int64s) -> UInt64s:
+        """The key of the order of each cycle of each source; a batch meets few of them, many times each."""
+        met, place = np.unique(cycle * len(self._names) + source, return_inverse=True)
+        pairs = (divmod(number, len(self._names)) for number in met.tolist())
+        keys = [cycle_key(self._seed, self._names[number], turn) for turn, number in pairs]
+        return np.array(keys, np.uint64)[place]
 
     def _references(self, slots: Int64s, source: Int64s, index: Int64s) -> list[Reference]:
         """Which shard holds each sample, and where in it."""
@@ -138,7 +145,8 @@ class Plan:
         )
         slot, modality, row, sample, low, high = (column.tolist() for column in columns)
         rows = map(self._rows.__getitem__, row)
-        return list(map(Reference._make, zip(slot, modality, rows, sample, map(range, low, high), strict=True)))
+        fields = zip(slot, modality, rows, sample, map(range, low, high), strict=True)
+        return list(map(tuple.__new__, repeat(Reference), fields))  # Reference._make, without a Python call for each
 
     def next_slot(self, row: ShardRow, block: range, slot: int) -> int:
         """The first slot at or after `slot` that draws one of the samples `block` of `row`; NEVER when none will.

@@ -12,7 +12,7 @@ from fsspec.implementations.http import HTTPFileSystem
 
 from mermed.address import Address
 from mermed.stream.remote.body import Body, wait_for
-from mermed.stream.remote.failure import check_status, client_failure
+from mermed.stream.remote.failure import broken, check_status, client_failure
 from mermed.stream.remote.redirect import MAX_HOPS, GuardedResolver, next_hop
 from mermed.stream.remote.transport import Answer, Hopeless, Passing, parse_content_range, wrong_answer
 
@@ -61,7 +61,8 @@ class WebTransport:
             try:
                 response = await session.get(target, **_merged(settings, headers), allow_redirects=False)
             except Exception as error:
-                raise client_failure(error, self._stall_s) from None
+                # closed by another thread while this one asked: aiohttp then fails in ways of its own, assertions too
+                raise broken() if session.closed else client_failure(error, self._stall_s) from None
             if response.status not in (301, 302, 303, 307, 308):
                 return response, await self._begin(response)
             response.close()
