@@ -82,6 +82,14 @@ def test_the_extra_slots_go_to_every_source_equally_often():
     assert extras.tolist() == [2000] * 7
 
 
+def test_a_global_batch_of_whole_cycles_is_exact_and_gives_a_rank_its_extra_slot_from_one_source():
+    mixture, part, ranks = Mixture((1,) * 7), 16, 7
+    first_rank = np.array([_counts(mixture, start, start + part) for start in range(0, 5600, ranks * part)])
+    assert np.ptp(first_rank, axis=0).max() == 0
+    assert sorted(first_rank[0]) == [2] * 5 + [3] * 2
+    assert _counts(mixture, 0, ranks * part).tolist() == [part] * 7
+
+
 @settings(max_examples=5, deadline=None)
 @given(quota=st.lists(st.integers(1, 9000), min_size=2, max_size=7).map(tuple))
 def test_running_counts_never_go_backwards_and_stay_within_one_image_over_a_million_slots(quota):
