@@ -7,7 +7,7 @@ P embedding width, K queue rows. Axes are written as words in annotations: batch
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from mermed.contract import SampleMeta
@@ -52,6 +52,11 @@ class CanvasBatch:
     slot: Int64[np.ndarray, " batch"]
     meta: tuple[SampleMeta, ...]
     position: Position
+    window: Float32[np.ndarray, "batch 2"] | None = None
+    """For canvases of 16 bits, which hold the high byte in red and the low byte in green: the lowest and highest value
+    that their window shows, as shares of 65,535. NaN for canvases of 8 bits; None when all are."""
+    content: Bool[np.ndarray, "batch rows columns"] | None = None
+    """Which cells of a regular grid over each image's valid area show something, where that was asked for."""
 
     def __len__(self) -> int:
         return len(self.meta)
@@ -64,3 +69,17 @@ class CropBatch:
     global_crops: Float[Tensor, "global batch 3 global_side global_side"]
     local_crops: Float[Tensor, "local batch 3 local_side local_side"]
     modality: Int64[Tensor, " batch"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViewBatch:
+    """What a step trains on: the views of a batch, the draws they were made with, and the samples they are of."""
+
+    crops: CropBatch
+    draws: Float32[np.ndarray, "batch views fields"]
+    slot: Int64[np.ndarray, " batch"]
+    meta: tuple[SampleMeta, ...]
+    position: Position
+
+    def __len__(self) -> int:
+        return len(self.meta)

@@ -21,8 +21,9 @@ class AugmentConfig:
 
     policy: Literal["seed", "released", "medical"] = "released"
     """Preset of the per-modality policy table."""
-    engine: Literal["kornia"] = "kornia"
-    """What applies the drawn parameters."""
+    engine: Literal["torch", "kornia", "cpu", "dali"] = "kornia"
+    """What applies the drawn parameters: torch (CPU or GPU), kornia (the reference), cpu (threads, where there is no
+    GPU) or dali (decodes the images too)."""
     global_px: int = 224
     """Side of a global view."""
     local_px: int = 96

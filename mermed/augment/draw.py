@@ -29,7 +29,10 @@ Bound = NDArray[Any] | float | int
 
 
 class Field(IntEnum):
-    """The columns of a row of draws, in the order an engine applies them; each has a neutral value."""
+    """The columns of a row of draws; each has a neutral value.
+
+    Engines apply them in this order, except that the window of a deep canvas, a later addition, precedes the colours.
+    """
 
     FRAME_HEIGHT_PX = 0
     """Height of the valid area of the canvas."""
@@ -77,6 +80,12 @@ class Field(IntEnum):
     """Standard deviation of the Gaussian blur in pixels of the view; 0 is no blur."""
     SOLARISE = 26
     """1: values of 0.5 and above are inverted; neutral 0."""
+    DEEP = 27
+    """1: the canvas holds 16 bits, high byte in red and low byte in green, shown through the window that follows."""
+    WINDOW_LOW = 28
+    """The value that becomes black, as a share of 65,535; neutral 0. Looked at only where DEEP is 1."""
+    WINDOW_HIGH = 29
+    """The value that becomes white; neutral 1."""
 
 
 NUM_FIELDS = len(Field)
@@ -110,7 +119,8 @@ def neutral_views(size_px: Int32[np.ndarray, "batch 2"], num_views: int) -> Floa
     draws = np.zeros((len(size_px), num_views, NUM_FIELDS), np.float32)
     draws[..., [Field.FRAME_HEIGHT_PX, Field.FRAME_WIDTH_PX]] = size_px[:, None]
     draws[..., [Field.HEIGHT_PX, Field.WIDTH_PX]] = size_px[:, None]
-    draws[..., [*_HED_SCALES, Field.BRIGHTNESS, Field.CONTRAST, Field.SATURATION, Field.GAMMA]] = 1.0
+    ones = *_HED_SCALES, Field.BRIGHTNESS, Field.CONTRAST, Field.SATURATION, Field.GAMMA, Field.WINDOW_HIGH
+    draws[..., ones] = 1.0
     return draws
 
 

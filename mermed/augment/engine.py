@@ -24,7 +24,13 @@ class Crops(Protocol):
 
 
 def build_crops(
-    config: AugmentConfig, policies: PolicyTable, normalisation: Normalisation, canvas_px: int, device: torch.device
+    config: AugmentConfig,
+    policies: PolicyTable,
+    normalisation: Normalisation,
+    canvas_px: int,
+    device: torch.device,
+    *,
+    num_threads: int = 1,
 ) -> Crops:
     """The engine that `config.engine` names; raises ConfigError for one that does not exist."""
     if config.engine == "kornia":

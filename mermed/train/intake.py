@@ -10,8 +10,7 @@ from jaxtyping import Int64
 from rich.console import Console
 
 from mermed.augment.detail import enough_px
-from mermed.augment.draw import PolicyTable, draw_views
-from mermed.batch import CanvasBatch, EncodedBatch
+from mermed.batch import CanvasBatch, EncodedBatch, ViewBatch
 from mermed.config import RunConfig
 from mermed.stream.canvases import CanvasStream
 from mermed.stream.handover import CudaCopier, Handover
@@ -23,6 +22,7 @@ from mermed.stream.meters.timeline import StallMeter
 from mermed.stream.meters.watch import Watch
 from mermed.stream.supply import Supply, decode_threads
 from mermed.train.run import RunData
+from mermed.train.view_maker import ViewMaker
 from mermed.world import World
 
 
@@ -30,7 +30,7 @@ class Intake:
     """Iterate it for batches; `waiting` goes around each wait for one, `tally` is told what was trained on."""
 
     def __init__(
-        self, batches: Iterator[CanvasBatch], canvases: CanvasStream, supply: Supply, teller: StallTeller
+        self, batches: Iterator[ViewBatch], canvases: CanvasStream, supply: Supply, teller: StallTeller
     ) -> None:
         self._batches = batches
         self._canvases = canvases
@@ -42,7 +42,7 @@ class Intake:
     def __iter__(self) -> "Intake":
         return self
 
-    def __next__(self) -> CanvasBatch:
+    def __next__(self) -> ViewBatch:
         with self._teller.waiting():
             return next(self._batches)
 
@@ -55,7 +55,6 @@ class Intake:
 def open_intake(
     config: RunConfig,
     data: RunData,
-    policies: PolicyTable,
     world: World,
     device: torch.device,
     console: Console,
@@ -70,6 +69,8 @@ def open_intake(
     `ledger` is that of the checkpoint the run goes on from. Failures are journalled in the folder `run`.
     """
     offsets = world.share(config.train.batch)
+    num_threads = decode_threads(config.stream, world.ranks_per_node)
+    views = ViewMaker(config, data, device, num_threads=num_threads)
 
     def shares() -> Generator[Share]:
         return rank_shares(first_slot, config.train.batch, offsets, num_batches)
@@ -94,19 +95,19 @@ def open_intake(
         canvases = stack.enter_context(
             supply.canvases(
                 batch=len(offsets),
-                num_threads=decode_threads(config.stream, world.ranks_per_node),
+                num_threads=num_threads,
                 pin=device.type == "cuda",
-                enough=_enough(config, policies) if config.stream.scaled_decode else None,
+                enough=_enough(config, views) if config.stream.scaled_decode else None,
             )
         )
         teller = stack.enter_context(StallTeller(tell, supply.watch, canvases.queues))
         batches: Iterator[CanvasBatch] = canvases
         if device.type == "cuda":
             batches = Handover(canvases, CudaCopier(device), supply.watch, canvases.stalls)
-        yield Intake(batches, canvases, supply, teller)
+        yield Intake(views.ahead(batches, device), canvases, supply, teller)
 
 
-def _enough(config: RunConfig, policies: PolicyTable) -> Callable[[EncodedBatch], Int64[np.ndarray, " batch"]]:
+def _enough(config: RunConfig, views: ViewMaker) -> Callable[[EncodedBatch], Int64[np.ndarray, " batch"]]:
     """How large each image need be on its canvas for the views that its slot draws."""
     augment, canvas_px = config.augment, config.stream.canvas_px
 
@@ -117,15 +118,7 @@ def _enough(config: RunConfig, policies: PolicyTable) -> Callable[[EncodedBatch]
         large = np.flatnonzero(longest >= 2 * augment.global_px)
         if not len(large):
             return longest
-        draws = draw_views(
-            policies,
-            seed=config.seed,
-            slot=encoded.slot[large],
-            modality=encoded.modality[large],
-            size_px=size_px[large],
-            num_global=augment.num_global,
-            num_local=augment.num_local,
-        )
+        draws = views.draw(slot=encoded.slot[large], modality=encoded.modality[large], size_px=size_px[large])
         longest[large] = enough_px(
             draws, num_global=augment.num_global, global_px=augment.global_px, local_px=augment.local_px
         )

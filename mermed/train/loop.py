@@ -12,9 +12,7 @@ import torch
 import torch.distributed as dist
 from rich.console import Console
 
-from mermed.augment.draw import policy_table
-from mermed.augment.engine import build_crops
-from mermed.batch import CanvasBatch
+from mermed.batch import ViewBatch
 from mermed.config import RunConfig
 from mermed.errors import DivergenceError
 from mermed.model.student_teacher import build_student_teacher
@@ -53,14 +51,12 @@ def _prepare(
     config: RunConfig, data: RunData, run: Path, world: World, device: torch.device, console: Console, *, resume: bool
 ) -> tuple[Trainer, RunState]:
     """Build the trainer and bring it to where the run stands."""
-    policies = policy_table(config.augment.policy, data.manifest.modalities)
-    crops = build_crops(config.augment, policies, data.normalisation, config.stream.canvas_px, device)
     model, init_report = build_student_teacher(config.model, config.augment.global_px, config.seed)
     if init_report is not None and world.is_main:
         console.print(str(init_report), highlight=False)
     if data.tombstones and world.is_main:
         console.print(f"{len(data.tombstones)} keys are withdrawn and will not be drawn", highlight=False)
-    trainer = Trainer(config, policies, crops, model, world, device)
+    trainer = Trainer(config, model, world, device)
     if resume and has_checkpoints(run):
         state, skipped = restore_checkpoint(run, data.manifest.digest, trainer.model, trainer.queue, trainer.optimizer)
         if world.is_main:
@@ -112,7 +108,7 @@ def _run_steps(trainer: Trainer, state: RunState, data: RunData, run: Path, cons
     return Outcome(state=state, was_preempted=False)
 
 
-def _dump_batch(batch: CanvasBatch, step: int, run: Path, world: World) -> Path:
+def _dump_batch(batch: ViewBatch, step: int, run: Path, world: World) -> Path:
     """Write which samples this rank's batch held, for whoever looks for the one that broke the step."""
     path = run / f"diverged-step-{step:09d}-rank-{world.rank}.json"
     content = {"step": step, "slots": batch.slot.tolist(), "keys": [meta.key for meta in batch.meta]}
@@ -137,7 +133,6 @@ def _open_intake(
     return open_intake(
         trainer.config,
         data,
-        trainer.policies,
         trainer.world,
         trainer.device,
         console,

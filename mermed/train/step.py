@@ -1,4 +1,4 @@
-"""One training step: views, embeddings, loss, finite check, update, teacher, queue."""
+"""One training step: embeddings, loss, finite check, update, teacher, queue."""
 
 import contextlib
 from contextlib import AbstractContextManager
@@ -9,14 +9,11 @@ import torch
 import torch.distributed as dist
 import xxhash
 from jaxtyping import Float, Int64
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mermed import keyed
-from mermed.augment.draw import PolicyTable, draw_views
-from mermed.augment.engine import Crops
-from mermed.batch import CanvasBatch, CropBatch
+from mermed.batch import CropBatch, ViewBatch
 from mermed.config import RunConfig
 from mermed.errors import DivergenceError
 from mermed.model.memory_queue import MemoryQueue
@@ -46,8 +43,6 @@ class Trainer:
     def __init__(
         self,
         config: RunConfig,
-        policies: PolicyTable,
-        crops: Crops,
         model: StudentTeacher,
         world: World,
         device: torch.device,
@@ -58,20 +53,16 @@ class Trainer:
         self.model = model.to(device)
         self.queue = MemoryQueue(config.queue.rows, config.model.embedding).to(device)
         self.optimizer = build_optimizer(self.model.student, config)
-        self.policies = policies
-        self._crops = crops
         self._student: nn.Module = self.model.student
         if world.num_ranks > 1:
             self._student = DistributedDataParallel(self.model.student, broadcast_buffers=False)
 
-    def step(self, canvases: CanvasBatch, step: int, stop_asked: bool = False) -> StepResult:
-        """Train on one batch of this rank as step number `step` (0-based).
+    def step(self, batch: ViewBatch, step: int, stop_asked: bool = False) -> StepResult:
+        """Train on the views of one batch of this rank as step number `step` (0-based).
 
         Raises DivergenceError on every rank, before any update, when a rank's loss or gradient is not finite.
         """
-        config, schedule = self.config, at(self.config, step)
-        draws = self._draw(canvases)
-        crops = self._crops(canvases, draws)
+        config, schedule, crops = self.config, at(self.config, step), batch.crops
         torch.manual_seed(keyed.key("stochastic depth", config.seed, step, self.world.rank) >> 1)
         with self._autocast():
             student = self._student(crops.global_crops, crops.local_crops)
@@ -81,18 +72,18 @@ class Trainer:
         losses.mean().backward()
         norm = clip_gradients(self.model.student.parameters(), config.optim.clip, config.optim.clip_by)
         is_finite = finite(losses.mean(), norm)
-        all_finite, any_stop, audit = self._agree(is_finite, stop_asked, batch_audit(canvases, draws))
+        all_finite, any_stop, audit = self._agree(is_finite, stop_asked, batch_audit(batch))
         if not all_finite:
             raise DivergenceError(
                 f"the loss or a gradient is not finite at step {step}; the weights were not updated",
-                where={"first key": canvases.meta[0].key, "slots up to": canvases.position.slots},
+                where={"first key": batch.meta[0].key, "slots up to": batch.position.slots},
                 found=f"loss {losses.mean().item()}, gradient norm {norm.item()} on rank {self.world.rank}",
                 next_step="start again with a smaller --set optim.lr=X, or with --set train.precision=fp32",
             )
         set_schedule(self.optimizer, schedule.lr, schedule.weight_decay)
         self.optimizer.step()
         self.model.update_teacher(schedule.ema)
-        self._write_queue(teacher[1], crops.modality, canvases.position.slots)
+        self._write_queue(teacher[1], crops.modality, batch.position.slots)
         return StepResult(
             losses=losses.detach(),
             entropies=entropies,
@@ -101,17 +92,6 @@ class Trainer:
             schedule=schedule,
             audit=audit,
             stop_asked=any_stop,
-        )
-
-    def _draw(self, canvases: CanvasBatch) -> NDArray[np.float32]:
-        return draw_views(
-            self.policies,
-            seed=self.config.seed,
-            slot=canvases.slot,
-            modality=canvases.modality.numpy(),
-            size_px=canvases.size_px.numpy(),
-            num_global=self.config.augment.num_global,
-            num_local=self.config.augment.num_local,
         )
 
     def _losses(
@@ -160,10 +140,10 @@ def uses_bf16(config: RunConfig, device: torch.device) -> bool:
     return config.train.precision == "bf16"
 
 
-def batch_audit(canvases: CanvasBatch, draws: NDArray[np.float32]) -> int:
+def batch_audit(batch: ViewBatch) -> int:
     """A 64-bit sum over (slot, key, drawn parameters): the same for any split of the slots over ranks and batches."""
     total = 0
-    for slot, meta, row in zip(canvases.slot, canvases.meta, draws, strict=True):
+    for slot, meta, row in zip(batch.slot, batch.meta, batch.draws, strict=True):
         content = int(slot).to_bytes(8, "little") + meta.key.encode() + np.ascontiguousarray(row).tobytes()
         total += xxhash.xxh3_64_intdigest(content)
     return total % (1 << 64)

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import torch
 
-from mermed.augment.draw import draw_views, policy_table
-from mermed.augment.engine import build_crops
 from mermed.augment.sheet import write_sheet
 from mermed.batch import CanvasBatch, Position
 from mermed.config import RunConfig
@@ -16,6 +14,7 @@ from mermed.stream.order.plan import Plan, Reference
 from mermed.stream.reader import SampleReader
 from mermed.stream.store import open_store
 from mermed.train.run import RunData, open_data
+from mermed.train.view_maker import ViewMaker
 
 _SEARCHED_SLOTS = 1 << 16
 
@@ -54,23 +53,12 @@ def write_views(config: RunConfig, shards: str | Path, out: Path, slot: int = 0)
 
 
 def _write(config: RunConfig, data: RunData, canvases: CanvasBatch, out: Path) -> None:
-    policies = policy_table(config.augment.policy, data.manifest.modalities)
-    draws = draw_views(
-        policies,
-        seed=config.seed,
-        slot=canvases.slot,
-        modality=canvases.modality.numpy(),
-        size_px=canvases.size_px.numpy(),
-        num_global=config.augment.num_global,
-        num_local=config.augment.num_local,
-    )
-    device = torch.device("cpu")
-    crops = build_crops(config.augment, policies, data.normalisation, config.stream.canvas_px, device)
+    views = ViewMaker(config, data, torch.device("cpu"))(canvases)
     write_sheet(
         out,
         canvases,
-        draws,
-        crops(canvases, draws),
+        views.draws,
+        views.crops,
         modalities=data.manifest.modalities,
         normalisation=data.normalisation,
         title=f"policy {config.augment.policy}, {config.preset}, seed {config.seed}",
