@@ -33,7 +33,8 @@ class StreamConfig:
     scaled_decode: bool = True
     """Decode a JPEG at the lowest scale that the canvas and the drawn crops allow, instead of whole."""
     io_threads: int = 0
-    """Threads that read samples; 0 means as many as decode for local shards, 32 for a remote store."""
+    """Threads that read samples; 0 means as many as decode for local shards, 32 for a remote
+    store, 4 for one behind a cache, which fetches ahead in threads of its own."""
     cache_dir: str = ""
     """Folder on a local disk, shared by the ranks of a node, for what a remote store sent; empty: nothing is kept."""
     cache_gib: float = 64.0

@@ -25,6 +25,8 @@ from mermed.stream.store import LocalStore, open_store
 
 REMOTE_IO_THREADS = 32
 """Reads under way at once at a remote store, where each waits for the network more than it works."""
+CACHED_IO_THREADS = 4
+"""Reads under way at once behind a cache: it fetches ahead in threads of its own, and more would only be woken."""
 
 
 class Supply:
@@ -65,7 +67,7 @@ class Supply:
             tally=self.tally,
             watch=self.watch,
         )
-        self._io_threads = config.io_threads or (REMOTE_IO_THREADS if self.is_remote else 0)
+        self._io_threads = config.io_threads or self._threads_that_wait()
 
     def _open_reader(self) -> SampleReader | CachedReader:
         config, folder = self._config, Path(self._config.cache_dir)
@@ -82,6 +84,11 @@ class Supply:
             capacity_bytes=round(config.cache_gib * 2**30),
             unit=config.cache_unit,
         )
+
+    def _threads_that_wait(self) -> int:
+        if not self.is_remote:
+            return 0
+        return CACHED_IO_THREADS if isinstance(self._reader, CachedReader) else REMOTE_IO_THREADS
 
     def _key_of(self, reference: Reference) -> str:
         return self._reader.indexes.key(reference.row, reference.index)

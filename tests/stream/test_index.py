@@ -133,7 +133,7 @@ def test_a_second_run_opens_every_shard_without_asking_the_store(collection, tmp
 def test_a_table_on_disk_is_named_by_its_index_so_another_collection_never_meets_it(collection, tmp_path):
     row = _rows(collection)[0]
     IndexShelf(LocalStore(collection), folder=tmp_path / "tables").table(row)
-    assert [path.name for path in (tmp_path / "tables").iterdir()] == [f"{row.index_sha256}.v1.npy"]
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == [f"{row.index_sha256}.v2.table"]
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "other samples"])
@@ -142,7 +142,7 @@ def test_a_damaged_table_on_disk_is_read_anew(collection, tmp_path, damage):
     row, other = rows[0], next(row for row in rows if row.samples != rows[0].samples)
     for each in (row, other):
         IndexShelf(LocalStore(collection), folder=tmp_path).table(each)
-    path = tmp_path / f"{row.index_sha256}.v1.npy"
+    path = tmp_path / f"{row.index_sha256}.v2.table"
     content = bytearray(path.read_bytes())
     if damage == "cut":
         path.write_bytes(content[: random.Random(0).randrange(len(content))])
@@ -152,7 +152,7 @@ def test_a_damaged_table_on_disk_is_read_anew(collection, tmp_path, damage):
     elif damage == "empty":
         path.write_bytes(b"")
     else:
-        shutil.copy(tmp_path / f"{other.index_sha256}.v1.npy", path)
+        shutil.copy(tmp_path / f"{other.index_sha256}.v2.table", path)
     store, watch = CountingStore(collection), Watch()
     shelf = IndexShelf(store, folder=tmp_path, watch=watch)
     assert [shelf.span(row, index) for index in range(row.samples)] == _spans(collection, row)
@@ -186,7 +186,7 @@ def test_a_disk_that_is_full_leaves_no_half_table(collection, tmp_path, monkeypa
 def test_drafts_of_a_killed_process_are_swept_and_those_at_work_are_not(collection, tmp_path):
     import os
 
-    old, new = tmp_path / "a.v1.npy.1.draft", tmp_path / "b.v1.npy.2.draft"
+    old, new = tmp_path / "a.v2.table.1.draft", tmp_path / "b.v2.table.2.draft"
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (1, 1))

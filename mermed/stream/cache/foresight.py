@@ -20,8 +20,8 @@ AHEAD_BYTES = 4 * 2**30
 FETCH_THREADS = 16
 _LOOKUP_THREADS = 8
 _AHEAD_SLOTS = 65_536
-_LOOKED_UP = 262_144
 _POLL_S = 0.02
+_PAUSE_SHARES = 64
 _ADOPT_PAUSE_S = 0.001
 _FIRST_PACE_S = 0.001
 
@@ -66,7 +66,6 @@ class Foresight:
         self._ahead_bytes = min(ahead_bytes, cache.capacity_bytes // 2)
         self._met: dict[str, tuple[Piece, int]] = {}
         self._met_bytes = 0
-        self._looked_up: dict[tuple[str, int], Piece] = {}
         self._known: dict[str, tuple[Piece, int]] = {}
         self._known_lock = threading.Lock()
         self._margin = 0
@@ -121,13 +120,18 @@ class Foresight:
             self._begin(share)
             if share.slots.stop <= self._position:  # the reader has overtaken the walk
                 continue
-            for piece, slot in self._pieces_of(self._order.batch(share.slots)):
-                self._meet(piece, slot)
+            met = [self._meet(piece, slot) for piece, slot in self._pieces_of(self._order.batch(share.slots))]
             self._forget_passed()
+            if not any(met) and self._is_ahead(share):  # nothing to fetch: the cores are better used by the reader
+                self._stopping.wait(_POLL_S)
             while self._is_far_ahead(share) and not self._stopping.wait(_POLL_S):
                 self._forget_passed()
             if self._stopping.is_set():
                 return
+
+    def _is_ahead(self, share: Share) -> bool:
+        """By so many shares that the reader does not overtake the walk within a pause."""
+        return share.slots.start > self._position + _PAUSE_SHARES * self._margin
 
     def _is_far_ahead(self, share: Share) -> bool:
         """By bytes, or by slots where few pieces come again and again: a plan has no end to walk to."""
@@ -146,26 +150,24 @@ class Foresight:
         for reference in references:
             firsts.setdefault((reference.row.name, reference.block.start), reference)
             lasts[reference.row.name, reference.block.start] = reference
-        self._look_up({key: reference for key, reference in firsts.items() if key not in self._looked_up})
-        found = {key: self._looked_up[key] for key in firsts if key in self._looked_up}
+        found = self._look_up(firsts)
         met = [(piece, firsts[key].slot) for key, piece in found.items()]
         return met + [(piece, lasts[key].slot) for key, piece in found.items()]
 
-    def _look_up(self, references: Mapping[tuple[str, int], Reference]) -> None:
-        """Learn the pieces of `references`, in threads: an index may have to be fetched first."""
-        if len(self._looked_up) > _LOOKED_UP:
-            self._looked_up.clear()
-        for key, piece in zip(references, self._lookups.map(self._piece, references.values()), strict=True):
-            if piece is not None:
-                self._looked_up[key] = piece
+    def _look_up(self, references: Mapping[tuple[str, int], Reference]) -> dict[tuple[str, int], Piece]:
+        """The pieces of `references`, those not met before in threads: an index may have to be fetched first."""
+        found = {key: self._pieces.known(reference) for key, reference in references.items()}
+        missing = {key: references[key] for key, piece in found.items() if piece is None}
+        found |= zip(missing, self._lookups.map(self._piece, missing.values()), strict=True)
+        return {key: piece for key, piece in found.items() if piece is not None}
 
     def _piece(self, reference: Reference) -> Piece | None:
         with suppress(MermedError):
             return None if self._stopping.is_set() else self._pieces.of(reference)
         return None
 
-    def _meet(self, piece: Piece, slot: int) -> None:
-        """A piece is needed at `slot`: fetch it, unless the walk has met it lately."""
+    def _meet(self, piece: Piece, slot: int) -> bool:
+        """A piece is needed at `slot`: fetch it, unless the walk has met it lately; returns whether it is new."""
         name = piece.name
         with self._known_lock:
             is_new = name not in self._met
@@ -176,6 +178,7 @@ class Foresight:
         if is_new:
             self._met_bytes += piece.size
             self._pool.submit(self._fetch, piece, slot)
+        return is_new
 
     def _fetch(self, piece: Piece, slot: int) -> None:
         with suppress(MermedError):

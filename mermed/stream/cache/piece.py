@@ -1,15 +1,14 @@
 """A piece: the run of bytes of one shard that is fetched, kept in the cache and dropped as one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Literal
 
 from mermed.contract import ShardRow
 from mermed.stream.index.shelf import IndexShelf
 from mermed.stream.order.plan import Reference
 
-_EXTENTS_HELD = 1 << 16
+_PIECES_HELD = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +19,12 @@ class Piece:
     block: range
     start: int
     stop: int
+    name: str = field(init=False)
+    """Its name in a cache: what the bytes are, not where they came from, so no two pieces ever share one."""
+
+    def __post_init__(self) -> None:
+        name = f"{self.row.sha256}-{self.block.start}-{self.block.stop}-{self.start}-{self.stop}"
+        object.__setattr__(self, "name", name)
 
     @property
     def size(self) -> int:
@@ -30,11 +35,6 @@ class Piece:
     def whole(self) -> bool:
         """Whether it is the shard from its first byte to its last."""
         return self.size == self.row.bytes
-
-    @property
-    def name(self) -> str:
-        """Its name in a cache: what the bytes are, not where they came from, so no two pieces ever share one."""
-        return f"{self.row.sha256}-{self.block.start}-{self.block.stop}-{self.start}-{self.stop}"
 
 
 def named_piece(name: str, rows: Mapping[str, ShardRow]) -> Piece | None:
@@ -48,17 +48,28 @@ def named_piece(name: str, rows: Mapping[str, ShardRow]) -> Piece | None:
 
 
 class Pieces:
-    """Which piece a sample is read from: its block, or its whole shard."""
+    """Which piece a sample is read from: its block, or its whole shard; safe in threads."""
 
     def __init__(self, indexes: IndexShelf, unit: Literal["block", "shard"]) -> None:
-        self._extent = lru_cache(_EXTENTS_HELD)(indexes.extent)
+        self._indexes = indexes
         self._unit = unit
+        self._held: dict[tuple[str, int], Piece] = {}
 
     def of(self, reference: Reference) -> Piece:
         """The piece that holds the sample of `reference`; raises what `IndexShelf.extent` raises."""
+        return self.known(reference) or self._find(reference)
+
+    def known(self, reference: Reference) -> Piece | None:
+        """The piece of `reference` if it has been asked for before; opens nothing."""
+        return self._held.get((reference.row.name, reference.block.start))
+
+    def _find(self, reference: Reference) -> Piece:
         row, block = reference.row, self._block(reference)
-        start, stop = (0, row.bytes) if self._unit == "shard" else self._extent(row, block)
-        return Piece(row, block, start, stop)
+        start, stop = (0, row.bytes) if self._unit == "shard" else self._indexes.extent(row, block)
+        if len(self._held) > _PIECES_HELD:
+            self._held.clear()
+        piece = self._held[row.name, reference.block.start] = Piece(row, block, start, stop)
+        return piece
 
     def holds(self, piece: Piece, reference: Reference) -> bool:
         """Whether `piece` is the one that `reference` is read from, and not one of other settings; opens nothing."""

@@ -1,6 +1,5 @@
 """A folder of shard tables, kept from run to run and shared by the ranks of a node: opening a shard parses nothing."""
 
-import io
 import os
 import time
 from contextlib import suppress
@@ -16,16 +15,20 @@ from mermed.stream.meters.watch import Watch
 FOLDER_BYTES = 8 * 2**30
 _SEAL_BYTES = 8
 _STALE_S = 3600.0
-_SUFFIX = ".v1.npy"
+_WIDTH_BYTES = 8
+_RECORD_BYTES = entry_type(1).itemsize - 1
+_SUFFIX = ".v2.table"
 
 
 class TableFolder:
-    """Tables as plain `.npy` files named by the sha256 of the index they were read from, so none can be out of date.
+    """Tables as files named by the sha256 of the index they were read from, so none can be out of date.
 
-    Eight bytes behind the array hold the XXH3-64 of all before them: a file that is cut or changed is as good as
-    absent. Files are read whole, which the seal needs anyway, and not mapped: a mapping would hold a descriptor for
-    every table. Once the folder holds `capacity_bytes` nothing is added. It is a convenience: whatever fails here
-    is counted at `watch` and costs parsing, never a run.
+    A file holds the width of a key in eight bytes, the records as they lie in memory, and the XXH3-64 of all that in
+    eight more: a file that is cut or changed is as good as absent. It is no `.npy`: numpy reads the head of those with
+    Python's parser, which in CPython 3.11 fails now and then when threads use it at once. Files are read whole, which
+    the seal needs anyway, and not mapped: a mapping would hold a descriptor for every table. Once the folder holds
+    `capacity_bytes` nothing is added. It is a convenience: whatever fails here is counted at `watch` and costs parsing,
+    never a run.
     """
 
     def __init__(self, folder: Path, *, watch: Watch, capacity_bytes: int = FOLDER_BYTES) -> None:
@@ -67,9 +70,8 @@ class TableFolder:
             return
         name = f"{row.index_sha256}{_SUFFIX}"
         draft = self._folder / f"{name}.{os.getpid()}.draft"
-        body = io.BytesIO()
-        np.save(body, table.entries, allow_pickle=False)
-        content = body.getvalue()
+        width = table.entries.dtype["key"].itemsize
+        content = width.to_bytes(_WIDTH_BYTES, "little") + table.entries.tobytes()
         try:
             draft.write_bytes(content + xxhash.xxh3_64_digest(content))
             os.replace(draft, self._folder / name)
@@ -85,9 +87,7 @@ def _opened(content: bytes, row: ShardRow) -> ShardTable | None:
     body, seal = content[:-_SEAL_BYTES], content[-_SEAL_BYTES:]
     if xxhash.xxh3_64_digest(body) != seal:
         return None
-    try:
-        entries = np.load(io.BytesIO(body), allow_pickle=False)
-        fits = entries.dtype == entry_type(entries.dtype["key"].itemsize) and len(entries) == row.samples
-    except (ValueError, KeyError):  # sealed, and yet no table: somebody else wrote here
-        return None
-    return ShardTable(entries) if fits else None
+    width, records = int.from_bytes(body[:_WIDTH_BYTES], "little"), body[_WIDTH_BYTES:]
+    if not width or len(records) != row.samples * (_RECORD_BYTES + width):
+        return None  # sealed, and yet no table of this shard: somebody else wrote here
+    return ShardTable(np.frombuffer(records, entry_type(width)))
