@@ -31,7 +31,7 @@ ROWS: Mapping[str, tuple[str, Row]] = {
 }
 """Name, title and function of each row, in the order of the table."""
 
-FIELD_S = 150.0
+FIELD_S = 300.0
 """What a loader may take for one row: the slowest known needs ten times as long as most."""
 
 
