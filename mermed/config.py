@@ -6,32 +6,15 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from mermed.augment_config import AugmentConfig
 from mermed.errors import ConfigError
 from mermed.mix_config import MixConfig
 from mermed.stream_config import RESUME_SETTINGS, StreamConfig
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """How views are made; the ranges themselves are rows of `augment/policy.py`."""
-
-    policy: Literal["seed", "released", "medical"] = "released"
-    """Preset of the per-modality policy table."""
-    engine: Literal["torch", "kornia", "cpu", "dali"] = "kornia"
-    """What applies the drawn parameters: torch (CPU or GPU), kornia (the reference), cpu (threads, where there is no
-    GPU) or dali (decodes the images too)."""
-    global_px: int = 224
-    """Side of a global view."""
-    local_px: int = 96
-    """Side of a local view."""
-    num_global: int = 2
-    """Global views per image, seen by student and teacher."""
-    num_local: int = 10
-    """Local views per image, seen by the student alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,16 +180,24 @@ def _convert(value: Any, wanted: Any, full: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return None if value is None else _convert(value, next(a for a in arguments if a is not type(None)), full)
     if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_convert(entry, arguments[0], f"{full}[{number}]") for number, entry in enumerate(value))
+        return _convert_tuple(value, arguments, full)
     if origin is dict and isinstance(value, Mapping):
         return {str(name): _convert(entry, arguments[1], f"{full}.{name}") for name, entry in value.items()}
     if is_dataclass(wanted) and isinstance(value, Mapping):
         return from_mapping(typing.cast(type[Any], wanted), value, f"{full}.")
     if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
+    if wanted is Any:
+        return value
     if isinstance(wanted, type) and isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool)):
         return value
     raise ConfigError(f"'{full}' has the wrong type", expected=getattr(wanted, "__name__", wanted), found=repr(value))
+
+
+def _convert_tuple(value: Sequence[Any], arguments: tuple[Any, ...], full: str) -> tuple[Any, ...]:
+    if Ellipsis not in arguments and len(value) != len(arguments):
+        raise ConfigError(f"'{full}' has the wrong length", expected=f"{len(arguments)} values", found=repr(value))
+    return tuple(_convert(entry, arguments[0], f"{full}[{number}]") for number, entry in enumerate(value))
 
 
 def with_settings(config: RunConfig, settings: Sequence[str]) -> RunConfig:
@@ -220,7 +211,17 @@ def with_settings(config: RunConfig, settings: Sequence[str]) -> RunConfig:
         if not equals:
             raise ConfigError("a setting needs a value", expected="--set group.name=value", found=setting)
         _assign(tree, name.strip().split("."), text.strip(), name.strip())
+        if name.strip() == "augment.policy_file":
+            tree["augment"]["rows"] = _tables_of(tree["augment"]["policy_file"])
     return _settled(from_mapping(RunConfig, tree))
+
+
+def _tables_of(path: str) -> dict[str, Any]:
+    """What a policy file holds; nothing where there is none."""
+    try:
+        return _from_toml(Path(path).read_text("utf-8"), "the policy file") if path else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("the policy file cannot be read", where={"file": path}, found=str(error)) from None
 
 
 def _settled(config: RunConfig) -> RunConfig:
@@ -240,10 +241,14 @@ def with_resume_settings(config: RunConfig, settings: Sequence[str]) -> RunConfi
     return with_settings(config, settings)
 
 
+_OPEN_TABLES = ["mix", "weights"], ["mix", "datasets"], ["augment", "extra"]
+"""Tables whose names are data: they take any."""
+
+
 def _assign(tree: dict[str, Any], parts: list[str], text: str, full: str) -> None:
     branch: Any = tree
     for depth, part in enumerate(parts):
-        is_open = isinstance(branch, dict) and parts[:depth] in (["mix", "weights"], ["mix", "datasets"])
+        is_open = isinstance(branch, dict) and parts[:depth] in _OPEN_TABLES
         if not isinstance(branch, dict) or (part not in branch and not is_open):
             known = branch if isinstance(branch, dict) else {}
             raise ConfigError(
@@ -301,18 +306,23 @@ def _flat(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def load_run_config(text: str) -> RunConfig:
-    """Read the TOML of a resolved run."""
-    try:
-        return _settled(from_mapping(RunConfig, tomllib.loads(text)))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError("a run's config.toml is not TOML", found=str(error)) from None
+    """Read the TOML of a resolved run, which holds every setting of the version that began it."""
+    values = _from_toml(text, "a run's config.toml")
+    if isinstance(augment := values.get("augment"), dict):
+        # a run of before 0.3 chose its crops without looking, and goes on so
+        augment.setdefault("foreground", False)
+    return _settled(from_mapping(RunConfig, values))
 
 
 def load_mix(text: str, mix: MixConfig | None = None) -> MixConfig:
     """Read a mix file, its tables `[weights]`, `[datasets]` and `[[changes]]`, `alpha` and `drop`, laid over `mix`."""
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError("the mix file is not TOML", found=str(error)) from None
+    values = _from_toml(text, "the mix file")
     given = from_mapping(MixConfig, values)
     return replace(mix or MixConfig(), **{name: getattr(given, name) for name in values})
+
+
+def _from_toml(text: str, what: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{what} is not TOML", found=str(error)) from None

@@ -6,17 +6,20 @@ gave in its batch, whatever the batch, rank or thread. numpy only; there is no l
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Bool, Float32, Int32, Int64
 from numpy.typing import NDArray
 
 from mermed import keyed
+from mermed.augment.extra import extras_of
+from mermed.augment.foreground import shown_shares
 from mermed.augment.policy import Policy, policy_for
+from mermed.augment.policy_file import user_policies
 
 NUM_ATTEMPTS = 10
 """Crops tried before the centre is taken, as in torchvision's RandomResizedCrop."""
@@ -109,9 +112,15 @@ class PolicyTable:
         return min(1.0, math.sqrt(areas.max()))
 
 
-def policy_table(preset: str, modalities: Sequence[str]) -> PolicyTable:
-    """The policies of `modalities` in `preset`, in that order; raises ConfigError for an unknown preset."""
-    return PolicyTable(tuple(policy_for(preset, name) for name in modalities))
+def policy_table(
+    preset: str, modalities: Sequence[str], rows: Mapping[str, Mapping[str, Any]] | None = None
+) -> PolicyTable:
+    """The policies of `modalities`, in that order: the users' `rows` of a policy file, else those of `preset`.
+
+    Raises ConfigError for an unknown preset, for a modality without a policy and for a row that is not one.
+    """
+    own = user_policies(preset, rows or {})
+    return PolicyTable(tuple(own.get(name) or policy_for(preset, name) for name in modalities))
 
 
 def neutral_views(size_px: Int32[np.ndarray, "batch 2"], num_views: int) -> Float32[np.ndarray, "batch views fields"]:
@@ -156,53 +165,111 @@ def draw_views(
     policies: PolicyTable,
     *,
     seed: int,
+    extras: Mapping[str, float] | None = None,
     slot: Int64[np.ndarray, " batch"],
     modality: Int64[np.ndarray, " batch"],
     size_px: Int32[np.ndarray, "batch 2"],
     num_global: int,
     num_local: int,
+    window: Float32[np.ndarray, "batch 2"] | None = None,
+    content: Bool[np.ndarray, "batch rows columns"] | None = None,
 ) -> Float32[np.ndarray, "batch views fields"]:
     """Draw the views of a batch: axis 1 holds `num_global` global views and then `num_local` local ones.
 
+    `extras` (name -> probability) appends two columns for each of those transforms, in the order of `extra.EXTRAS`:
+    whether the view has it, and its magnitude.
+
     `size_px` is the valid (height, width) of each image; crops lie inside it. Columns are named by `Field`. The crop is
     torchvision's RandomResizedCrop: area uniform, ratio log-uniform, the first of ten attempts that fits, else the
-    largest centred crop of an allowed ratio.
+    largest centred crop of an allowed ratio. Where `content` (which cells of a grid over the image show something) is
+    given and the policy asks for a `foreground`, the first attempt is taken that fits and shows as much, else the one
+    that fits and shows most; the turn of a crop is not looked at there. Rows of `window` (low and high, shares of
+    65,535) that are not NaN become deep rows, each view with that window jittered as the policy says.
     """
     # row of every per-kind field: 0 for the first global view, 1 for the other global views, 2 for local views
     kind = np.repeat([0, 1, 2], [1, num_global - 1, num_local])
     dice = _Dice(seed, np.asarray(slot, np.int64), np.arange(num_global + num_local))
     values = {name: policies.column(name)[modality] for name in _COLUMNS}
     draws = neutral_views(size_px, len(kind)).astype(np.float64)
-    _draw_crop(draws, dice, values, kind)
+    _draw_crop(draws, dice, values, kind, content)
     _draw_turns(draws, dice, values)
     _draw_stain(draws, dice, values)
     _draw_jitter(draws, dice, values)
+    draws = np.concatenate([draws, *_extra_columns(dice, extras or {})], axis=-1)
     _draw_finish(draws, dice, values, kind)
+    if window is not None:
+        _draw_window(draws, dice, values, np.asarray(window, np.float64))
     return draws.astype(np.float32)
 
 
 _COLUMNS = tuple(name for name in Policy.__dataclass_fields__ if name not in ("reason", "source"))
 
 
-def _draw_crop(draws: Values, dice: _Dice, values: dict[str, NDArray[Any]], kind: NDArray[np.int64]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Attempts:
+    """The crops tried for every view: sizes in pixels, and which fit into the image; all [batch, views, attempts]."""
+
+    height: Values
+    width: Values
+    fits: NDArray[np.bool_]
+
+    def of(self, images: NDArray[np.int64]) -> "_Attempts":
+        return _Attempts(self.height[images], self.width[images], self.fits[images])
+
+
+def _draw_crop(
+    draws: Values,
+    dice: _Dice,
+    values: dict[str, NDArray[Any]],
+    kind: NDArray[np.int64],
+    content: NDArray[np.bool_] | None,
+) -> None:
     frame_h, frame_w = draws[..., Field.FRAME_HEIGHT_PX], draws[..., Field.FRAME_WIDTH_PX]
+    tried = _try_crops(draws, dice, values, kind)
+    chosen = tried.fits.argmax(axis=-1)
+    place = dice.uniform("top"), dice.uniform("left")
+    if content is not None:
+        aware = np.flatnonzero((values["foreground"] > 0) & content.any(axis=(1, 2)))
+        some = _Dice(dice.seed, dice.slot[aware], dice.view)
+        frame = frame_h[aware, :, None], frame_w[aware, :, None]
+        shown = _choose_shown(frame, some, values["foreground"][aware], content[aware], tried.of(aware))
+        chosen[aware], place[0][aware], place[1][aware] = shown
+    found = tried.fits.any(axis=-1)
+    central_h, central_w = _central_crop(frame_h, frame_w, values["ratio"][:, None])
+    crop_h = np.where(found, np.take_along_axis(tried.height, chosen[..., None], -1)[..., 0], central_h)
+    crop_w = np.where(found, np.take_along_axis(tried.width, chosen[..., None], -1)[..., 0], central_w)
+    draws[..., Field.HEIGHT_PX], draws[..., Field.WIDTH_PX] = crop_h, crop_w
+    top, left = np.floor(place[0] * (frame_h - crop_h + 1)), np.floor(place[1] * (frame_w - crop_w + 1))
+    draws[..., Field.TOP_PX] = np.where(found, top, (frame_h - crop_h) // 2)
+    draws[..., Field.LEFT_PX] = np.where(found, left, (frame_w - crop_w) // 2)
+
+
+def _try_crops(draws: Values, dice: _Dice, values: dict[str, NDArray[Any]], kind: NDArray[np.int64]) -> _Attempts:
+    frame_h, frame_w = draws[..., Field.FRAME_HEIGHT_PX, None], draws[..., Field.FRAME_WIDTH_PX, None]
     # (batch, 2) each -> (batch, views, 2)
     scale = np.where((kind < 2)[:, None], values["global_scale"][:, None], values["local_scale"][:, None])
     log_ratio = np.log(values["ratio"])[:, None, None, :]
     share = dice.between("area", scale[..., None, 0], scale[..., None, 1], NUM_ATTEMPTS)
     ratio = np.exp(dice.between("ratio", log_ratio[..., 0], log_ratio[..., 1], NUM_ATTEMPTS))
-    area = share * (frame_h * frame_w)[..., None]
+    area = share * (frame_h * frame_w)
     width, height = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
-    fits = (width > 0) & (height > 0) & (width <= frame_w[..., None]) & (height <= frame_h[..., None])
-    first = fits.argmax(axis=-1)[..., None]
-    found = fits.any(axis=-1)
-    central_h, central_w = _central_crop(frame_h, frame_w, values["ratio"][:, None])
-    crop_h = np.where(found, np.take_along_axis(height, first, -1)[..., 0], central_h)
-    crop_w = np.where(found, np.take_along_axis(width, first, -1)[..., 0], central_w)
-    draws[..., Field.HEIGHT_PX], draws[..., Field.WIDTH_PX] = crop_h, crop_w
-    top, left = dice.below("top", frame_h - crop_h + 1), dice.below("left", frame_w - crop_w + 1)
-    draws[..., Field.TOP_PX] = np.where(found, top, (frame_h - crop_h) // 2)
-    draws[..., Field.LEFT_PX] = np.where(found, left, (frame_w - crop_w) // 2)
+    return _Attempts(height, width, (width > 0) & (height > 0) & (width <= frame_w) & (height <= frame_h))
+
+
+def _choose_shown(
+    frame: tuple[Values, Values], dice: _Dice, foreground: Values, content: NDArray[np.bool_], tried: _Attempts
+) -> tuple[NDArray[np.int64], Values, Values]:
+    """The attempt of each view that shows enough, or the most, and its place, down and right, as shares of the room."""
+    frame_h, frame_w = frame
+    room_h, room_w = dice.uniform("top of attempt", NUM_ATTEMPTS), dice.uniform("left of attempt", NUM_ATTEMPTS)
+    height, width = np.clip(tried.height, 1, frame_h), np.clip(tried.width, 1, frame_w)
+    top, left = np.floor(room_h * (frame_h - height + 1)), np.floor(room_w * (frame_w - width + 1))
+    shown = shown_shares(content, top / frame_h, left / frame_w, height / frame_h, width / frame_w)
+    # What does not fit comes last; what shows enough comes first and all alike, so that the first of those is taken.
+    worth = np.where(tried.fits, np.minimum(shown, foreground[:, None, None]), -1.0)
+    chosen = worth.argmax(axis=-1)
+    down, right = (np.take_along_axis(room, chosen[..., None], -1)[..., 0] for room in (room_h, room_w))
+    return chosen, down, right
 
 
 def _central_crop(frame_h: Values, frame_w: Values, ratio: Values) -> tuple[Values, Values]:
@@ -243,6 +310,17 @@ def _draw_jitter(draws: Values, dice: _Dice, values: dict[str, NDArray[Any]]) ->
     draws[..., Field.GAMMA] = np.where(is_on, np.exp(dice.between("gamma", exponent[..., 0], exponent[..., 1])), 1.0)
 
 
+def _extra_columns(dice: _Dice, chances: Mapping[str, float]) -> list[Values]:
+    """Two columns [batch, views, 2] for each extra; 0 and 0 where it is off. Its dice are named by it alone."""
+    columns = []
+    for extra in extras_of(chances):
+        is_on = dice.coin(f"extra {extra.name}", chances[extra.name])
+        magnitude = dice.between(f"magnitude of {extra.name}", extra.low, extra.high + extra.whole)
+        magnitude = np.floor(magnitude) if extra.whole else magnitude
+        columns.append(np.stack([is_on, np.where(is_on, magnitude, 0.0)], axis=-1))
+    return columns
+
+
 def _draw_finish(draws: Values, dice: _Dice, values: dict[str, NDArray[Any]], kind: NDArray[np.int64]) -> None:
     draws[..., Field.INVERT] = dice.coin("invert", values["invert_p"][:, None])
     draws[..., Field.GRAYSCALE] = dice.coin("grayscale", values["grayscale_p"][:, None])
@@ -250,3 +328,14 @@ def _draw_finish(draws: Values, dice: _Dice, values: dict[str, NDArray[Any]], ki
     is_blurred = dice.coin("blur", values["blur_p"][:, kind])
     draws[..., Field.BLUR_SIGMA_PX] = np.where(is_blurred, dice.between("sigma", sigma[..., 0], sigma[..., 1]), 0.0)
     draws[..., Field.SOLARISE] = dice.coin("solarise", values["solarise_p"][:, kind])
+
+
+def _draw_window(draws: Values, dice: _Dice, values: dict[str, NDArray[Any]], window: Values) -> None:
+    is_deep = np.isfinite(window).all(axis=1, keepdims=True)
+    low, high = np.where(is_deep, window, (0.0, 1.0)).T[..., None]
+    shift, stretch = values["window_level"][:, None], values["window_width"][:, None]
+    level = 0.5 * (low + high) + dice.between("window level", -shift, shift) * np.abs(high - low)
+    half = 0.5 * (high - low) * np.exp(dice.between("window width", -stretch, stretch))
+    draws[..., Field.DEEP] = is_deep
+    draws[..., Field.WINDOW_LOW] = np.where(is_deep, level - half, 0.0)
+    draws[..., Field.WINDOW_HIGH] = np.where(is_deep, level + half, 1.0)

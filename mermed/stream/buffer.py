@@ -39,12 +39,17 @@ class CanvasBuffer:
         meta: SampleMeta | None = None,
         enough_px: int | None = None,
         header: Header | None = None,
+        *,
+        deep: bool = False,
     ) -> tuple[int, int]:
-        """Decode `image` into canvas `row`, pixels at the top left, zeros elsewhere; returns its (height, width)."""
+        """Decode `image` into canvas `row`, pixels at the top left, zeros elsewhere; returns its (height, width).
+
+        The other arguments are those of `decode_into`.
+        """
         canvas = self.canvases[row]
         former_height, former_width = self.filled[row]
         self.filled[row] = canvas.shape[0], canvas.shape[1]
-        height, width = size = decode_into(canvas, image, meta, enough_px=enough_px, header=header)
+        height, width = size = decode_into(canvas, image, meta, enough_px=enough_px, header=header, deep=deep)
         if former_height > height:
             canvas[height:former_height, :former_width] = 0
         if former_width > width:

@@ -11,7 +11,8 @@ MAX_PIXELS = 2**28
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _PNG_GREY, _PNG_RGB = 0, 2
-_PNG_KINDS = {(8, _PNG_GREY): "8-bit grey", (8, _PNG_RGB): "8-bit RGB", (16, _PNG_GREY): "16-bit grey"}
+GREY_16 = "16-bit grey"
+_PNG_KINDS = {(8, _PNG_GREY): "8-bit grey", (8, _PNG_RGB): "8-bit RGB", (16, _PNG_GREY): GREY_16}
 JPEG_MAGIC = b"\xff\xd8\xff"
 _JPEG_COMPONENTS = {1: "8-bit grey", 3: "8-bit RGB"}
 _SOF_OF_HUFFMAN = (0xC0, 0xC1, 0xC2)

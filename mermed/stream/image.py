@@ -2,6 +2,7 @@
 
 import threading
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,14 +45,19 @@ def decode_into(
     *,
     enough_px: int | None = None,
     header: Header | None = None,
+    deep: bool = False,
 ) -> tuple[int, int]:
     """Decode `image` to the top left of `canvas`; returns its (height, width) there. `header`, if known, saves a look.
+
+    `deep` keeps the 16 bits of a 16-bit grey image: high byte in red and blue, low byte in green, no window applied.
 
     An image larger than the canvas is reduced with antialiasing, a smaller one is never enlarged. Where `enough_px`
     says which longer side is enough, a JPEG is decoded at a half, a quarter or an eighth as long as that much is left.
     Pixels of the canvas beyond the image stay as they are. Raises SampleError when the bytes do not decode.
     """
     side_px = canvas.shape[0]
+    if deep:
+        return _place_deep(canvas, _read_png(image, ImageReadMode.GRAY))
     if not image.startswith(JPEG_MAGIC):
         return _place(canvas, _decode_png(image, meta))
     height, width = header[:2] if header else _jpeg_size(image)
@@ -82,9 +88,26 @@ def _dct_factor(longest_px: int, enough_px: int) -> int:
 def _place(canvas: npt.NDArray[np.uint8], pixels: npt.NDArray[np.uint8]) -> tuple[int, int]:
     height, width = fitted(pixels.shape[0], pixels.shape[1], canvas.shape[0])
     if (height, width) != pixels.shape[:2]:
-        channels_first = torch.from_numpy(pixels).permute(2, 0, 1)
+        # torch takes only memory it may write to, and a grey PNG is a view of one channel
+        channels_first = torch.from_numpy(np.require(pixels, requirements="W")).permute(2, 0, 1)
         pixels = image_ops.resize(channels_first, [height, width], antialias=True).permute(1, 2, 0).numpy()
     canvas[:height, :width] = pixels
+    return height, width
+
+
+def _place_deep(canvas: npt.NDArray[np.uint8], pixels: npt.NDArray[Any]) -> tuple[int, int]:
+    """Write values of 16 bits [1, height, width] to a canvas as two bytes, reduced in float where too large."""
+    if pixels.dtype != np.uint16:
+        raise SampleError("an image is not as deep as it should be", expected="16 bits", found=str(pixels.dtype))
+    height, width = fitted(pixels.shape[1], pixels.shape[2], canvas.shape[0])
+    values = pixels[0]
+    if (height, width) != values.shape:
+        exact = torch.from_numpy(pixels.astype(np.float32))
+        reduced = image_ops.resize(exact, [height, width], antialias=True)[0].numpy()
+        values = np.rint(reduced).clip(0, 2**16 - 1).astype(np.uint16)
+    high = (values >> 8).astype(np.uint8)
+    canvas[:height, :width, 0] = canvas[:height, :width, 2] = high
+    canvas[:height, :width, 1] = values & 255
     return height, width
 
 
@@ -117,20 +140,37 @@ def _scratch(height: int, width: int) -> npt.NDArray[np.uint8]:
     return held[:size].reshape(height, width, 3)
 
 
+def window_shares(meta: SampleMeta) -> tuple[float, float] | None:
+    """The lowest and highest stored value that the window of a 16-bit image shows, as shares of 65,535.
+
+    They may lie outside [0, 1], and the lowest above the highest where the rescale is downward. None without a window.
+    """
+    if not (meta.window and meta.rescale):
+        return None
+    (centre, width), (slope, intercept) = meta.window, meta.rescale
+    low, high = ((centre + end * width - intercept) / slope / 65535.0 for end in (-0.5, 0.5))
+    return low, high
+
+
 def _decode_png(image: bytes, meta: SampleMeta | None) -> npt.NDArray[np.uint8]:
-    if not image.startswith(PNG_MAGIC):
-        raise SampleError("an image does not decode", expected="JPEG or PNG", found=f"{len(image)} other bytes")
-    # torch wants memory it may write to; the copy costs a hundredth of the decode
-    encoded = torch.frombuffer(bytearray(image), dtype=torch.uint8)
     deep = (meta.window, meta.rescale) if meta and meta.window and meta.rescale else None
-    try:
-        pixels = decode_image(encoded, ImageReadMode.GRAY if deep else ImageReadMode.RGB).numpy()
-    except RuntimeError as error:
-        raise _undecodable(error) from None
+    pixels = _read_png(image, ImageReadMode.GRAY if deep else ImageReadMode.RGB)
     if pixels.dtype == np.uint16:
         pixels = np.take(_levels_of(*deep) if deep else _SCALED, pixels)
     height, width = pixels.shape[1:]
     return np.broadcast_to(pixels.transpose(1, 2, 0), (height, width, 3))
+
+
+def _read_png(image: bytes, mode: ImageReadMode) -> npt.NDArray[Any]:
+    """The values of a PNG, [channels, height, width], of 8 or 16 bits as they are stored."""
+    if not image.startswith(PNG_MAGIC):
+        raise SampleError("an image does not decode", expected="JPEG or PNG", found=f"{len(image)} other bytes")
+    # torch wants memory it may write to; the copy costs a hundredth of the decode
+    encoded = torch.frombuffer(bytearray(image), dtype=torch.uint8)
+    try:
+        return decode_image(encoded, mode).numpy()
+    except RuntimeError as error:
+        raise _undecodable(error) from None
 
 
 @lru_cache(maxsize=256)

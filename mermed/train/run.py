@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 
 import mermed
 from mermed.address import parse_address
+from mermed.augment.draw import PolicyTable, policy_table
 from mermed.augment.policy import Normalisation, normalisation
-from mermed.config import RunConfig, load_run_config, to_mapping, with_resume_settings
+from mermed.config import AugmentConfig, RunConfig, load_run_config, to_mapping, with_resume_settings
 from mermed.contract import Manifest
 from mermed.errors import ConfigError, EnvironmentError_, ResumeError
 from mermed.model.student_teacher import StudentTeacher
@@ -43,6 +44,8 @@ class RunData:
     plan: Plan
     normalisation: Normalisation
     tombstones: Tombstones
+    policies: PolicyTable
+    """By modality number."""
 
 
 def open_data(config: RunConfig, shards: str | Path) -> RunData:
@@ -59,7 +62,20 @@ def open_data(config: RunConfig, shards: str | Path) -> RunData:
         plan=plan,
         normalisation=_for_all(manifest.modalities, plan, drawn),
         tombstones=read_tombstones(config.stream.tombstones),
+        policies=_policies(config.augment, manifest.modalities, plan.drawn_modalities),
     )
+
+
+def _policies(augment: AugmentConfig, modalities: Sequence[str], drawn: Sequence[str]) -> PolicyTable:
+    """The policy of each modality of the collection; one that the run does not draw needs none and holds another's."""
+    if unknown := [name for name in augment.rows if name not in modalities]:
+        raise ConfigError(
+            "the policy file has a table for a modality that the collection does not hold",
+            expected=" | ".join(modalities),
+            found=" ".join(unknown),
+        )
+    own = dict(zip(drawn, policy_table(augment.policy, drawn, augment.rows).policies, strict=True))
+    return PolicyTable(tuple(own.get(name, own[drawn[0]]) for name in modalities))
 
 
 def _for_all(modalities: Sequence[str], plan: Plan, drawn: Normalisation) -> Normalisation:

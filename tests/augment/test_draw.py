@@ -10,7 +10,7 @@ from scipy import stats
 from torchvision.transforms import RandomResizedCrop
 
 from mermed.augment.draw import NUM_FIELDS, ORDERS, Field, PolicyTable, draw_views, neutral_views, policy_table
-from mermed.augment.policy import policy_for
+from mermed.augment.policy import Policy, policy_for
 from mermed.contract import MODALITIES
 
 BIG = 4096
@@ -96,14 +96,14 @@ def test_an_image_too_thin_for_any_attempt_is_cropped_at_its_centre(size, crop):
 
 @pytest.mark.parametrize("preset", ["seed", "released", "medical"])
 def test_every_crop_lies_inside_the_image_and_no_longer_than_the_table_says(preset):
-    table = policy_table(preset, (*MODALITIES, "newscan"))
+    table = policy_table(preset, MODALITIES)
     rng = np.random.default_rng(1)
     size_px = rng.integers(1, 513, (3000, 2)).astype(np.int32)
     rows = draw_views(
         table,
         seed=0,
         slot=np.arange(3000),
-        modality=rng.integers(0, 8, 3000),
+        modality=rng.integers(0, 7, 3000),
         size_px=size_px,
         num_global=2,
         num_local=2,
@@ -164,9 +164,87 @@ def test_stain_and_inversion_are_drawn_only_where_the_policy_has_them():
     assert cxr[..., Field.INVERT].mean() == pytest.approx(0.05, abs=0.01) and not path[..., Field.INVERT].any()
 
 
+MANY = 100_000
+
+
+def is_uniform(sample, low, high):
+    """Whether KS takes it for uniform; a sample of one value must be that one."""
+    if low == high:
+        return bool(np.allclose(sample, low, atol=1e-6))
+    return stats.kstest(np.ravel(sample), "uniform", args=(low, high - low)).pvalue > 1e-4
+
+
+def is_likely(hits, p):
+    """Whether that many hits are no surprise at probability p."""
+    return stats.binomtest(int(hits.sum()), hits.size, p).pvalue > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("preset", "modality"), [("seed", "ct"), ("released", "ct"), *(("medical", name) for name in MODALITIES)]
+)
+def test_a_hundred_thousand_draws_follow_every_range_of_the_policy(preset, modality):
+    policy = policy_for(preset, modality)
+    # sides so long that rounding to pixels stays below what the test can see
+    views = draw(one(policy), MANY // 4, size=(2**20, 2**20), num_global=2, num_local=2, seed=5)
+    for kind, scale in ((views[:, :2], policy.global_scale), (views[:, 2:], policy.local_scale)):
+        _check_crops(kind.reshape(-1, NUM_FIELDS).astype(np.float64), scale, policy.ratio)
+    _check_kinds(views, policy)
+    rows = views.reshape(-1, NUM_FIELDS).astype(np.float64)
+    assert is_uniform(np.degrees(rows[:, Field.ANGLE_RAD]), -policy.rotation_deg, policy.rotation_deg)
+    assert (rows[:, Field.BLACK_CORNERS] == (policy.corners == "black")).all()
+    turns = np.bincount(rows[:, Field.QUARTER_TURNS].astype(int), minlength=4)
+    assert stats.chisquare(turns).pvalue > 1e-4 if policy.quarter_turns else turns[0] == len(rows)
+    coins = (Field.FLIP_H, "flip_h_p"), (Field.FLIP_V, "flip_v_p"), (Field.INVERT, "invert_p")
+    for field, name in (*coins, (Field.GRAYSCALE, "grayscale_p")):
+        assert is_likely(rows[:, field], getattr(policy, name))
+    _check_colours(rows, policy)
+
+
+def _check_crops(rows, scale, ratio):
+    """Area, log ratio and centre; a crop that does not fit is tried again, so only crops that surely fit are even."""
+    height, width, side = rows[:, Field.HEIGHT_PX], rows[:, Field.WIDTH_PX], 2.0**20
+    area, skew = height * width / side**2, np.log(width / height)
+    fits_surely = 1 / max(ratio[1], 1 / ratio[0])
+    sure = area < fits_surely
+    assert area.min() >= scale[0] - 1e-5 and area.max() <= scale[1] + 1e-5
+    assert is_uniform(area[sure], scale[0], min(scale[1], fits_surely))
+    assert is_uniform(skew[sure], *np.log(ratio))
+    assert is_uniform(rows[:, Field.TOP_PX] / (side - height + 1), 0, 1)
+    assert is_uniform(rows[:, Field.LEFT_PX] / (side - width + 1), 0, 1)
+
+
+def _check_kinds(views, policy):
+    """Blur and solarisation: the first global view, the second, the local ones."""
+    sigma = views[..., Field.BLUR_SIGMA_PX]
+    for kind, columns in enumerate((slice(0, 1), slice(1, 2), slice(2, 4))):
+        assert is_likely(sigma[:, columns] > 0, policy.blur_p[kind])
+        assert is_likely(views[:, columns, Field.SOLARISE], policy.solarise_p[kind])
+    assert is_uniform(sigma[sigma > 0], *policy.blur_sigma_px)
+
+
+def _check_colours(rows, policy):
+    jitters = Field.BRIGHTNESS, Field.CONTRAST, Field.SATURATION
+    is_on = rows[:, Field.ORDER] > 0
+    # one order in twenty-four is number 0
+    assert is_likely(is_on, policy.jitter_p * 23 / 24)
+    on = rows[is_on]
+    for field in jitters:
+        reach = getattr(policy, field.name.lower())
+        assert is_uniform(on[:, field], max(0.0, 1 - reach), 1 + reach)
+    assert is_uniform(on[:, Field.HUE], -policy.hue, policy.hue)
+    assert is_uniform(np.log(on[:, Field.GAMMA]), *np.log(policy.gamma))
+    orders = np.bincount(on[:, Field.ORDER].astype(int), minlength=24)[1:]
+    assert len(orders) == 23 and stats.chisquare(orders).pvalue > 1e-4
+    for scale, shift in zip(
+        range(Field.HED_SCALE_H, Field.HED_SCALE_D + 1), range(Field.HED_SHIFT_H, Field.HED_SHIFT_D + 1), strict=True
+    ):
+        assert is_uniform(rows[:, scale], 1 - policy.hed_sigma, 1 + policy.hed_sigma)
+        assert is_uniform(rows[:, shift], -policy.hed_sigma, policy.hed_sigma)
+
+
 def test_a_policy_that_allows_nothing_draws_the_whole_image_unchanged():
-    still = replace(policy_for("medical", "newscan"), rotation_deg=0.0, blur_p=(0.0,) * 3, global_scale=(1.0, 1.0))
-    rows = draw(one(replace(still, ratio=(1.0, 1.0))), 5, size=(64, 64), num_local=0)
+    still = Policy(reason="a test", source="a test", global_scale=(1.0, 1.0), ratio=(1.0, 1.0))
+    rows = draw(one(still), 5, size=(64, 64), num_local=0)
     np.testing.assert_array_equal(rows, neutral_views(np.full((5, 2), 64, np.int32), 2))
 
 

@@ -17,7 +17,7 @@ PRESETS = ("seed", "released", "medical")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("modality", [*MODALITIES, "mammography"])
+@pytest.mark.parametrize("modality", MODALITIES)
 def test_every_row_has_a_reason_a_source_and_ranges_in_order(preset, modality):
     policy = policy_for(preset, modality)
     assert len(policy.reason) > 20 and len(policy.source) > 10
@@ -44,10 +44,11 @@ def test_medical_mirrors_only_what_could_be_another_acquisition():
     assert not any(policy.grayscale_p or any(policy.solarise_p) for policy in table.values())
 
 
-def test_a_modality_nobody_knows_gets_small_turns_and_no_colour():
-    policy = policy_for("medical", "mammography")
-    assert policy.jitter_p == policy.flip_h_p == policy.flip_v_p == policy.hed_sigma == 0
-    assert policy.rotation_deg <= 10
+def test_a_modality_without_a_row_is_refused_with_the_row_to_add_except_by_presets_of_one_row():
+    with pytest.raises(ConfigError, match=r"'mammography'[^$]*\[mammography\][^$]*augment.policy_file"):
+        policy_for("medical", "mammography")
+    assert policy_for("released", "mammography") is policy_for("released", "ct")
+    assert policy_for("seed", "mammography") is policy_for("seed", "ct")
 
 
 def test_released_and_seed_hold_the_numbers_of_the_method():
