@@ -32,6 +32,8 @@ class StreamConfig:
     """Failures without a good sample between them after which the run stops."""
     scaled_decode: bool = True
     """Decode a JPEG at the lowest scale that the canvas and the drawn crops allow, instead of whole."""
+    decoder: Literal["threads", "dali"] = "threads"
+    """What decodes: threads of our own, or DALI (on the GPU that trains, else the CPU), which decodes JPEGs whole."""
     io_threads: int = 0
     """Threads that read samples; 0 means as many as decode for local shards, 32 for a remote
     store, 4 for one behind a cache, which fetches ahead in threads of its own."""

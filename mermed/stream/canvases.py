@@ -2,11 +2,11 @@
 
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 
 from mermed.batch import CanvasBatch, EncodedBatch
 from mermed.stream.crew import Crew
-from mermed.stream.decode import Decoded, Decoder, Enough, Replace
+from mermed.stream.decode import Decoded, Decoder, Enough, Needs, Replace
 from mermed.stream.loader import Loader, Order, ReadSample, Share
 from mermed.stream.meters.stats import QueueStats
 from mermed.stream.meters.timeline import BatchTimes, StallMeter
@@ -18,7 +18,7 @@ class CanvasStream:
 
     `read` turns a reference into its sample, in the `num_threads` that decode or in `io_threads` of its own. `batch` is
     the largest share, `ahead` the batches that each stage may run ahead, `pin` asks for page-locked buffers; `enough`,
-    `replace` and `decoded` are the decoder's. `stalls` adds up what the consumer waited, by cause.
+    `needs`, `replace` and `decoded` are those of the `decoder` it makes. `stalls` adds up what the consumer waited.
     """
 
     def __init__(
@@ -34,9 +34,11 @@ class CanvasStream:
         ahead: int = 2,
         pin: bool = False,
         enough: Enough | None = None,
+        needs: Needs | None = None,
         replace: Replace | None = None,
         decoded: Decoded | None = None,
         watch: Watch | None = None,
+        decoder: Callable[..., Decoder] = Decoder,
     ) -> None:
         self.stalls = StallMeter()
         self._read_times: deque[tuple[float, Mapping[str, float]]] = deque()
@@ -50,14 +52,16 @@ class CanvasStream:
             ahead=ahead,
             watch=watch,
         )
-        self._decoder = Decoder(
+        self._decoder = decoder(
             self._encoded(),
             batch=batch,
             canvas_px=canvas_px,
+            num_threads=num_threads,
             crew=self._crew,
             ahead=ahead,
             pin=pin,
             enough=enough,
+            needs=needs,
             replace=replace,
             decoded=decoded,
             watch=watch,

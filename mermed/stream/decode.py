@@ -8,6 +8,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Int64
 
@@ -15,8 +16,10 @@ from mermed.batch import CanvasBatch, EncodedBatch
 from mermed.contract import EncodedSample, SampleMeta
 from mermed.errors import EnvironmentError_, IntegrityError, SampleError
 from mermed.stream.buffer import CanvasBuffer
+from mermed.stream.content import CELLS, content_cells
 from mermed.stream.crew import Crew, Job
-from mermed.stream.header import Header, check_header
+from mermed.stream.header import GREY_16, Header, check_header
+from mermed.stream.image import window_shares
 from mermed.stream.meters.stats import QueueStats
 from mermed.stream.meters.watch import Watch
 from mermed.stream.stage import Stage
@@ -31,13 +34,28 @@ Decoded = Callable[[Sequence[int], Sequence[float]], object]
 """What is told, batch by batch, the slots and the seconds that decoding the image of each took."""
 
 
-class _Row(NamedTuple):
-    """The image that fills a row in the end, its (height, width) there, and when it was decoded."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What views need of canvases beyond their 8 bits, as the numbers of the modalities that need it."""
+
+    content: frozenset[int] = frozenset()
+    """Modalities whose canvases come with the map of where they show something."""
+    deep: frozenset[int] = frozenset()
+    """Modalities whose 16-bit images with a window keep their 16 bits."""
+
+
+class Row(NamedTuple):
+    """The image that fills a row in the end, its (height, width) there, and when it was decoded.
+
+    `window` is that of a canvas of 16 bits; `content` the map of cells, where it was asked for.
+    """
 
     meta: SampleMeta
     size: tuple[int, int]
     begin: float
     end: float
+    window: tuple[float, float] | None = None
+    content: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +64,18 @@ class _Filling:
 
     encoded: EncodedBatch
     buffer: CanvasBuffer
-    rows: Job[_Row]
+    rows: Job[Row]
 
 
 class Decoder:
     """Yields the CanvasBatch of each EncodedBatch, decoded `ahead` batches before they are asked for.
 
     Threads of `crew`, or `num_threads` of its own, do the work. A batch's buffers are used again once the next batch is
-    asked for. `enough` tells how large an image need be, so that a larger JPEG is decoded at a lower scale; without it
-    every image is decoded whole. An image that does not decode is exchanged for what `replace` gives; without `replace`
-    it raises IntegrityError naming its key: every image was decoded when it was packed, so its bytes are not what was
-    packed. `decoded_at` tells when the batch given last was complete.
+    asked for. `needs` says what else canvases hold; without it they hold 8 bits and no maps. `enough` tells how large
+    an image need be, so that a larger JPEG is decoded at a lower scale; without it every image is decoded whole. An
+    image that does not decode is exchanged for what `replace` gives; without `replace` it raises IntegrityError naming
+    its key: every image was decoded when it was packed, so its bytes are not what was packed. `decoded_at` tells when
+    the batch given last was complete.
     """
 
     def __init__(
@@ -70,12 +89,14 @@ class Decoder:
         ahead: int = 2,
         pin: bool = False,
         enough: Enough | None = None,
+        needs: Needs | None = None,
         replace: Replace | None = None,
         decoded: Decoded | None = None,
         watch: Watch | None = None,
     ) -> None:
         self._encoded = encoded
         self._enough = enough
+        self._needs = needs or Needs()
         self._replace = replace
         self._decoded = decoded
         self._watch = watch or Watch()
@@ -101,9 +122,15 @@ class Decoder:
                 return
             # What needs no pixels is done for the whole batch here: between two images a core has forgotten all of it.
             headers = [_header_or_error(image, meta) for image, meta in zip(encoded.images, encoded.meta, strict=True)]
-            enough = [None] * len(encoded) if self._enough is None else self._enough(encoded).tolist()
-            fill = partial(self._fill, buffer, encoded, headers, enough)
+            fill = self._filler(buffer, encoded, headers)
             yield _Filling(encoded, buffer, self._crew.submit(fill, len(encoded)))
+
+    def _filler(
+        self, buffer: CanvasBuffer, encoded: EncodedBatch, headers: Sequence[Header | SampleError]
+    ) -> Callable[[int], Row]:
+        """What fills one row of a batch; threads call it, each for other rows."""
+        enough = [None] * len(encoded) if self._enough is None else self._enough(encoded).tolist()
+        return partial(self._fill, buffer, encoded, headers, enough)
 
     def _fill(
         self,
@@ -112,7 +139,7 @@ class Decoder:
         headers: Sequence[Header | SampleError],
         enough_px: Sequence[int | None],
         row: int,
-    ) -> _Row:
+    ) -> Row:
         """Decode one image, or what replaces it, into its row."""
         image, meta, header = encoded.images[row], encoded.meta[row], headers[row]
         failed: set[str] = set()
@@ -121,8 +148,13 @@ class Decoder:
             try:
                 if isinstance(header, SampleError):
                     raise header
-                size = buffer.fill(row, image, meta, enough_px[row], header)
-                return _Row(meta, size, begin, time.perf_counter())
+                modality = int(encoded.modality[row])
+                is_deep = modality in self._needs.deep and header.kind == GREY_16
+                window = window_shares(meta) if is_deep else None
+                size = buffer.fill(row, image, meta, enough_px[row], header, deep=window is not None)
+                is_mapped = modality in self._needs.content
+                content = content_cells(buffer.canvases[row], size, window) if is_mapped else None
+                return Row(meta, size, begin, time.perf_counter(), window, content)
             except SampleError as error:
                 failed.add(meta.key)
                 if self._replace is None:
@@ -168,6 +200,8 @@ class Decoder:
             slot=np.asarray(encoded.slot),
             meta=tuple(row.meta for row in rows),
             position=encoded.position,
+            window=_windows(rows),
+            content=_contents(rows) if self._needs.content else None,
         )
 
     def _account(self, encoded: EncodedBatch, seconds: list[float]) -> None:
@@ -188,6 +222,18 @@ class Decoder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _windows(rows: Sequence[Row]) -> npt.NDArray[np.float32] | None:
+    if all(row.window is None for row in rows):
+        return None
+    return np.array([row.window or (np.nan, np.nan) for row in rows], np.float32)
+
+
+def _contents(rows: Sequence[Row]) -> npt.NDArray[np.bool_]:
+    """The maps of a batch; all true where none was asked for."""
+    everywhere = np.ones((CELLS, CELLS), np.bool_)
+    return np.array([everywhere if row.content is None else row.content for row in rows])
 
 
 def _header_or_error(image: bytes, meta: SampleMeta) -> Header | SampleError:

@@ -6,12 +6,15 @@ Everything that stands between a plan and a loader is put together here, once, f
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from mermed.config import StreamConfig
+from mermed.dali import dali
 from mermed.stream.cache.reader import TABLES, CachedReader, check_capacity
 from mermed.stream.canvases import CanvasStream
-from mermed.stream.decode import Enough
+from mermed.stream.dali_decode import DaliDecoder
+from mermed.stream.decode import Decoder, Enough, Needs
 from mermed.stream.loader import Loader, Share
 from mermed.stream.meters.ledger import Tally
 from mermed.stream.meters.watch import Watch
@@ -95,9 +98,19 @@ class Supply:
 
     @contextmanager
     def canvases(
-        self, *, batch: int, num_threads: int, pin: bool = False, enough: Enough | None = None
+        self,
+        *,
+        batch: int,
+        num_threads: int,
+        pin: bool = False,
+        enough: Enough | None = None,
+        needs: Needs | None = None,
+        device: int | None = None,
     ) -> Iterator[CanvasStream]:
-        """The canvases of all shares, of `batch` images at most; `pin` and `enough` are those of CanvasStream."""
+        """The canvases of all shares, of `batch` images at most; the rest is CanvasStream's.
+
+        `device` is the GPU that DALI decodes on where it is the decoder; None is the CPU.
+        """
         stream = CanvasStream(
             self._plan,
             self._spares.read,
@@ -109,12 +122,21 @@ class Supply:
             ahead=self._config.batches_ahead,
             pin=pin,
             enough=enough,
+            needs=needs,
             replace=self._spares.replace,
             decoded=self.tally.spent,
             watch=self.watch,
+            decoder=self._decoder(device),
         )
         with self._ending(stream):
             yield stream
+
+    def _decoder(self, device: int | None) -> Callable[..., Decoder]:
+        if self._config.decoder == "threads":
+            return Decoder
+        # where DALI is missing it is said before any thread starts
+        dali()
+        return partial(DaliDecoder, device=device)
 
     @contextmanager
     def encoded(self, *, num_threads: int) -> Iterator[Loader]:
