@@ -5,7 +5,7 @@ have torchvision's semantics (they agree with `torchvision.transforms.v2.functio
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import kornia
@@ -15,6 +15,8 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from mermed.augment.draw import ORDERS, Field
+from mermed.augment.extra import Extra
+from mermed.augment.kornia_extra import extra_steps
 from mermed.augment.stain import stain_maps
 
 _DARKEST = 1.0 / 255.0
@@ -32,9 +34,11 @@ class ColourStep:
     rows: Int64[np.ndarray, " chosen"]
 
 
-def colour_steps(draws: Float32[np.ndarray, "rows fields"], blur_reach_px: int) -> list[ColourStep]:
+def colour_steps(
+    draws: Float32[np.ndarray, "rows fields"], blur_reach_px: int, extras: Sequence[Extra] = ()
+) -> list[ColourStep]:
     """What to do to the views of `draws`, in order: stain, jitter in each row's own order, gamma, inversion, grey,
-    blur, solarisation. Operations no row has are left out."""
+    extras, blur, solarisation. Operations no row has are left out."""
     is_stained = (draws[:, Field.HED_SCALE_H : Field.HED_SCALE_D + 1] != 1.0).any(axis=1) | (
         draws[:, Field.HED_SHIFT_H : Field.HED_SHIFT_D + 1] != 0.0
     ).any(axis=1)
@@ -54,6 +58,7 @@ def colour_steps(draws: Float32[np.ndarray, "rows fields"], blur_reach_px: int) 
         ColourStep(_gamma, np.flatnonzero(draws[:, Field.GAMMA] != 1.0)),
         ColourStep(_invert, np.flatnonzero(draws[:, Field.INVERT])),
         ColourStep(_grey, np.flatnonzero(draws[:, Field.GRAYSCALE])),
+        *(ColourStep(operation, rows) for operation, rows in extra_steps(draws, extras)),
         ColourStep(blur, np.flatnonzero(draws[:, Field.BLUR_SIGMA_PX])),
         ColourStep(_solarise, np.flatnonzero(draws[:, Field.SOLARISE])),
     ]
@@ -61,10 +66,13 @@ def colour_steps(draws: Float32[np.ndarray, "rows fields"], blur_reach_px: int) 
 
 
 def apply_colour(
-    pixels: Float[Tensor, "rows 3 side side"], draws: Float32[np.ndarray, "rows fields"], blur_reach_px: int
+    pixels: Float[Tensor, "rows 3 side side"],
+    draws: Float32[np.ndarray, "rows fields"],
+    blur_reach_px: int,
+    extras: Sequence[Extra] = (),
 ) -> None:
     """Change `pixels` in place as `draws` says; `blur_reach_px` is how far the widest blur of the policies looks."""
-    steps = colour_steps(draws, blur_reach_px)
+    steps = colour_steps(draws, blur_reach_px, extras)
     if not steps:
         return
     # one transfer for all index sets

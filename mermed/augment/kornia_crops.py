@@ -11,6 +11,7 @@ of the released code, which leaves jagged edges, by 1.5-2.6.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from kornia.geometry.transform import remap
 from torch import Tensor
 
 from mermed.augment.draw import Field, PolicyTable, neutral_views
+from mermed.augment.extra import Extra
 from mermed.augment.geometry import source_maps
 from mermed.augment.kornia_colour import apply_colour, blur_reach
 from mermed.augment.policy import Normalisation
@@ -46,6 +48,7 @@ class KorniaCrops:
         canvas_px: int,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
+        extras: Sequence[Extra] = (),
     ) -> None:
         self._num_global = num_global
         self._sides_px = (global_px, local_px)
@@ -56,6 +59,7 @@ class KorniaCrops:
         self._mean, self._std = _constants(normalisation, device)
         self._device = device
         self._dtype = dtype
+        self._extras = extras
 
     @torch.no_grad()
     def __call__(self, canvases: CanvasBatch, draws: Float32[np.ndarray, "batch views fields"]) -> CropBatch:
@@ -87,7 +91,7 @@ class KorniaCrops:
             return torch.empty((0, batch, 3, side_px, side_px), dtype=self._dtype, device=self._device)
         pixels = sample_views(image, draws, side_px=side_px, grid_px=grid_px)
         # (batch, views, fields) -> (views * batch, fields), the order of `pixels`
-        apply_colour(pixels, draws.swapaxes(0, 1).reshape(views * batch, -1), self._blur_reach_px)
+        apply_colour(pixels, draws.swapaxes(0, 1).reshape(views * batch, -1), self._blur_reach_px, self._extras)
         # (views * batch, 3, side, side) -> (views, batch, 3, side, side)
         pixels = pixels.unflatten(0, (views, batch))
         return pixels.sub_(self._mean[modality]).div_(self._std[modality]).to(self._dtype)
@@ -159,7 +163,26 @@ def sample_views(
     # (batch, 3, views * grid, grid) -> (batch, 3 * views, grid, grid) -> (views * batch, 3, side, side)
     resized = nnf.interpolate(seen.view(batch, -1, grid_px, grid_px), side_px, mode="bicubic", antialias=True)
     resized = resized.view(batch, 3, views, side_px, side_px).permute(2, 0, 1, 3, 4)
-    return resized.clamp(0.0, 1.0).reshape(views * batch, 3, side_px, side_px)
+    return _windowed(resized, draws).clamp(0.0, 1.0).reshape(views * batch, 3, side_px, side_px)
+
+
+def _windowed(
+    views: Float[Tensor, "views batch 3 side side"], draws: Float32[np.ndarray, "batch views fields"]
+) -> Float[Tensor, "views batch 3 side side"]:
+    """Deep rows as grey through their windows, not clamped; other rows as they are.
+
+    Sampling is linear, so the two bytes of a value may be sampled apart, but neither may be clamped before they meet.
+    """
+    if not draws[..., Field.DEEP].any():
+        return views
+    # (batch, views, 3) -> (3, views, batch, 1, 1, 1)
+    fields = draws[..., [Field.DEEP, Field.WINDOW_LOW, Field.WINDOW_HIGH]].T
+    is_deep, low, high = torch.from_numpy(np.ascontiguousarray(fields)).to(views.device, non_blocking=True)[
+        ..., None, None, None
+    ]
+    # bytes as shares of 255 -> a value as a share of 65,535
+    share = (256.0 * views[:, :, :1] + views[:, :, 1:2]) / 257.0
+    return torch.where(is_deep > 0, (share - low) / (high - low), views)
 
 
 def _grid(
