@@ -53,6 +53,7 @@ def test_a_run_leaves_what_the_next_person_needs(run):
         "initial.safetensors",
         "metrics.jsonl",
         "report.html",
+        "views.png",
         "tensorboard",
         "checkpoints",
     }

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,7 +24,7 @@ def main() -> None:
 
     \b
     mermed-train plan PRESET --shards DIR             what a run will read, without a GPU
-    mermed-train views --shards DIR --out FILE.png    look at the 12 views of one image per modality
+    mermed-train views --shards DIR --out FILE.png    look at the views of one image per modality
     mermed-train run PRESET --shards DIR --out RUN    train
     mermed-train resume RUN                           go on after any kind of end
     mermed-train report RUN                           look at what it did: RUN/report.html
@@ -110,13 +111,17 @@ def plan(
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Run folder to create.")
 def run(preset: str, shards: str, mix: Path | None, settings: tuple[str, ...], out: Path) -> None:
     """Train PRESET on the shards of DIR into the run folder RUN. Under torchrun every process runs this."""
+    from mermed.cli.console import RunConsole
     from mermed.train.run import begin_folder, open_data
+    from mermed.train.views import try_run_views
     from mermed.world import world_from
 
     config = _configured(preset, mix, settings)
     data = open_data(config, shards)
     if world_from().is_main:
         begin_folder(out, config, data)
+        console = RunConsole(stderr=True)
+        try_run_views(config, data, out, lambda text: console.print(text, markup=False, soft_wrap=True))
     _train(config, data.shards, out, resume=False)
 
 
@@ -170,10 +175,27 @@ def report(run: Path) -> None:
 @_mix
 @_settings
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="PNG file to write.")
-@click.option("--slot", default=0, show_default=True, help="Take each modality's first image from this slot on.")
-def views(preset: str, shards: str, mix: Path | None, settings: tuple[str, ...], out: Path, slot: int) -> None:
-    """Write a contact sheet: one image per modality, all its views, the drawn parameters beside them."""
-    from mermed.train.views import write_views
+@click.option("--modality", "modalities", metavar="NAMES", default="", help="Only these. [default: all]")
+@click.option("--images", default=1, show_default=True, type=click.IntRange(1, 100), help="Images of each modality.")
+@click.option(
+    "--slot", default=0, show_default=True, type=click.IntRange(0), help="Take the first images from here on."
+)
+@click.option("--key", default="", help="The sample of this key instead, in the first slot from --slot on that has it.")
+@click.option("--engines", metavar="NAMES", default="", help="Compare engines with the first of them, as kornia,cpu.")
+@click.option("--policies", metavar="NAMES", default="", help="A sheet FILE-POLICY.png for each, as seed,medical.")
+@click.option("--table", "as_table", is_flag=True, help="Print what was drawn for each view as a table.")
+@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write every number as CSV.")
+@click.option("--json", "as_json", is_flag=True, help="Print every number as one JSON line, and nothing else.")
+def views(preset: str, shards: str, mix: Path | None, settings: tuple[str, ...], **asked: Any) -> None:
+    """Write a contact sheet: images of each modality, all their views, the drawn parameters beside them.
 
-    write_views(_configured(preset, mix, settings), shards, out, slot)
-    click.echo(str(out))
+    \b
+    mermed-train views --shards DIR --out v.png --modality ct,us --images 6
+    mermed-train views --shards DIR --out v.png --policies seed,released,medical
+    mermed-train views --shards DIR --out v.png --engines kornia,cpu,torch
+
+    NAMES are separated by commas. A sheet shows pixels of patients: keep it where the collection is.
+    """
+    from mermed.cli.train_views import Asked, show_views
+
+    show_views(_configured(preset, mix, settings), shards, Asked(**asked))

@@ -1,7 +1,7 @@
 """report.html of a run: how it went, where its time went, what it drew; one file that asks the network for nothing.
 
 All of it comes from the run folder, so it can be written again at any time, also while the run goes on. It names
-modalities, datasets and settings, never a key, a group or a place where data lie.
+modalities, datasets and settings, never a key, a group or a place where data lie; it shows one image per modality.
 """
 
 import json
@@ -31,6 +31,8 @@ from mermed.train.readings import (
 )
 from mermed.train.report_figures import STYLE, area_figure, curve_figure
 from mermed.train.report_notices import notices, verdict
+from mermed.train.report_views import STYLE as VIEWS_STYLE
+from mermed.train.report_views import views_parts
 
 REPORT_NAME = "report.html"
 CAUSE_ORDER = ("network", "cache", "disk", "decode", "augment", "copy", "other")
@@ -71,11 +73,12 @@ def render_report(run: Path) -> str:
         section("Waiting for data", *_stall_parts(readings)),
         section("Queues", *_queue_parts(readings)),
         section("What was drawn", _source_table(sources)),
+        section("Views", *views_parts(run)),
         section("Incidents", _incident_table(incidents)),
         section("Signs of collapse", *_collapse_parts(readings)),
         section("Run, data, settings", _settings_table(config, facts, readings[-1])),
     ]
-    return page(f"Run {run.resolve().name}", "\n".join(body), STYLE)
+    return page(f"Run {run.resolve().name}", "\n".join(body), STYLE + VIEWS_STYLE)
 
 
 def _facts(path: Path) -> dict[str, Any]:
