@@ -71,8 +71,8 @@ def _answers() -> Any:
     return stream
 
 
-def serve(name: str, commands: type[Commands] = Commands) -> None:
-    """Load the peer and answer commands until `quit` or the end of stdin."""
+def serve(name: str, commands: type[Any] = Commands, package: str = "peers") -> None:
+    """Load the peer `name` of `package` and answer commands until `quit` or the end of stdin."""
     answers = _answers()
 
     def say(answer: dict[str, Any]) -> None:
@@ -80,11 +80,11 @@ def serve(name: str, commands: type[Commands] = Commands) -> None:
         answers.flush()
 
     try:
-        peer = importlib.import_module(f"peers.{name}")
+        peer = importlib.import_module(f"{package}.{name}")
     except ImportError as error:
         say({"error": f"{type(error).__name__}: {error}"})
         return
-    known = commands(peer)  # type: ignore[arg-type]
+    known = commands(peer)
     say({"title": peer.TITLE, "supports": sorted(peer.SUPPORTS), "pid": os.getpid()})
     for line in sys.stdin:
         asked = json.loads(line)

@@ -1,7 +1,8 @@
 """The environments of the peers: one virtual environment each, beside this project's and never inside it.
 
-`python benchmarks/peers/environments.py [NAME ...]` makes them below `benchmarks/.venvs`. Each sees the packages of the
-python that made it behind its own, so that torch is not installed again; pins of the peer come first.
+A peer is a file here or, for the views, in `crops/`. `python benchmarks/peers/environments.py [NAME ...]` makes its
+environment below `benchmarks/.venvs`. Each sees the packages of the python that made it behind its own, so that torch
+is not installed again; pins of the peer come first.
 """
 
 import ast
@@ -14,6 +15,7 @@ import venv
 from pathlib import Path
 
 PEERS = Path(__file__).resolve().parent
+FOLDERS = (PEERS, PEERS.parent / "crops")
 ENVIRONMENTS = PEERS.parent / ".venvs"
 
 
@@ -21,19 +23,27 @@ class NoEnvironment(Exception):
     """A peer has no environment; the message says why and what to do."""
 
 
+def file_of(name: str) -> Path:
+    """The file of a peer. Raises NoEnvironment."""
+    for folder in FOLDERS:
+        if (folder / f"{name}.py").is_file():
+            return folder / f"{name}.py"
+    raise NoEnvironment("there is no such peer here")
+
+
 def requirements_of(name: str) -> tuple[str, ...]:
     """The pins of a peer, read from its file without running it."""
-    tree = ast.parse((PEERS / f"{name}.py").read_text("utf-8"))
+    file = file_of(name)
+    tree = ast.parse(file.read_text("utf-8"))
     for node in tree.body:
         if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["REQUIREMENTS"]:
             return tuple(ast.literal_eval(node.value))
-    raise ValueError(f"peers/{name}.py has no REQUIREMENTS")
+    raise ValueError(f"{file.parent.name}/{name}.py has no REQUIREMENTS")
 
 
 def python_of(name: str) -> Path:
     """The python that runs a peer: its own, or this one if it holds just the pins. Raises NoEnvironment."""
-    if not (PEERS / f"{name}.py").is_file():
-        raise NoEnvironment("there is no such peer here")
+    file_of(name)
     pins = requirements_of(name)
     folder = ENVIRONMENTS / name
     if (folder / "installed.txt").is_file():
@@ -87,7 +97,10 @@ def install(name: str) -> str | None:
 
 def main() -> None:
     names = sys.argv[1:] or sorted(
-        path.stem for path in PEERS.glob("*.py") if "\nREQUIREMENTS = " in path.read_text("utf-8")
+        path.stem
+        for folder in FOLDERS
+        for path in folder.glob("*.py")
+        if "\nREQUIREMENTS = " in path.read_text("utf-8")
     )
     ENVIRONMENTS.mkdir(exist_ok=True)
     for name in names:
