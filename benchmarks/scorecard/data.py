@@ -40,6 +40,7 @@ class Sets:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._whole: set[Path] = set()
 
     def of(self, wanted: Set, crew: Crew) -> str:
         """Where `crew`'s loader finds the set in its own format; raises PeerFailed when it cannot be converted."""
@@ -48,14 +49,18 @@ class Sets:
         if not images.is_dir():
             write_set(wanted, images)
         out = self._folder / crew.name / name
-        if not out.is_dir():
+        if out not in self._whole:
+            # what a field left that ran out of time would fail the next one
+            shutil.rmtree(out, ignore_errors=True)
             out.parent.mkdir(exist_ok=True)
             crew.ask("prepare_set", images=str(images), out=str(out), limit_s=PREPARE_S)
+            self._whole.add(out)
         return str(out)
 
     def forget(self, crew: Crew) -> None:
         """Delete what was converted for a loader."""
         shutil.rmtree(self._folder / crew.name, ignore_errors=True)
+        self._whole = {out for out in self._whole if out.parent.name != crew.name}
 
 
 def write_set(wanted: Set, folder: Path) -> None:
