@@ -15,6 +15,12 @@ def test_a_preset_survives_its_toml(name):
     assert load_run_config(tomli_w.dumps(to_mapping(config))) == config
 
 
+def test_a_run_that_was_begun_before_crops_looked_at_what_they_show_goes_on_without():
+    mapping = to_mapping(preset("smoke"))
+    assert mapping["augment"].pop("foreground") is True
+    assert load_run_config(tomli_w.dumps(mapping)).augment.foreground is False
+
+
 def test_settings_are_typed_by_their_field():
     config = with_settings(
         preset("smoke"),

@@ -9,6 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 
+PLAIN = "--import-mode=importlib -q --strict-markers"
+
 STATIC = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
@@ -18,6 +20,8 @@ STATIC = {
 DYNAMIC = {
     "install": ["python", "tools/smoke_install.py"],
     "tests": ["python", "-m", "pytest", "-m", "not compiled", "--durations=8"],
+    # without the hook that checks shapes at every border, which a compiler cannot trace through
+    "compiled": ["python", "-m", "pytest", "-m", "compiled", "-o", f"addopts={PLAIN}", "tests/augment"],
 }
 
 

@@ -13,8 +13,8 @@ from mermed.augment.detail import enough_px
 from mermed.batch import CanvasBatch, EncodedBatch, ViewBatch
 from mermed.config import RunConfig
 from mermed.stream.canvases import CanvasStream
+from mermed.stream.encoded import EncodedStream
 from mermed.stream.handover import CudaCopier, Handover
-from mermed.stream.image import fitted
 from mermed.stream.loader import Share, rank_shares
 from mermed.stream.meters.ledger import Tally
 from mermed.stream.meters.teller import StallTeller
@@ -22,7 +22,7 @@ from mermed.stream.meters.timeline import StallMeter
 from mermed.stream.meters.watch import Watch
 from mermed.stream.supply import Supply, decode_threads
 from mermed.train.run import RunData
-from mermed.train.view_maker import ViewMaker
+from mermed.train.view_maker import ViewMaker, canvas_sizes
 from mermed.world import World
 
 
@@ -30,14 +30,14 @@ class Intake:
     """Iterate it for batches; `waiting` goes around each wait for one, `tally` is told what was trained on."""
 
     def __init__(
-        self, batches: Iterator[ViewBatch], canvases: CanvasStream, supply: Supply, teller: StallTeller
+        self, batches: Iterator[ViewBatch], images: CanvasStream | EncodedStream, supply: Supply, teller: StallTeller
     ) -> None:
         self._batches = batches
-        self._canvases = canvases
+        self._images = images
         self._teller = teller
         self.watch: Watch = supply.watch
         self.tally: Tally = supply.tally
-        self.stalls: StallMeter = canvases.stalls
+        self.stalls: StallMeter = images.stalls
 
     def __iter__(self) -> "Intake":
         return self
@@ -48,7 +48,7 @@ class Intake:
 
     def queues(self) -> dict[str, float]:
         """Waits and occupancy of the queues since the stream began."""
-        return self._canvases.stats()
+        return self._images.stats()
 
 
 @contextmanager
@@ -92,30 +92,39 @@ def open_intake(
         )
         if ledger:
             supply.tally.load_state_dict(ledger)
-        canvases = stack.enter_context(
-            supply.canvases(
-                batch=len(offsets),
-                num_threads=num_threads,
-                pin=device.type == "cuda",
-                enough=_enough(config, views) if config.stream.scaled_decode else None,
+        images: CanvasStream | EncodedStream
+        batches: Iterator[CanvasBatch | EncodedBatch]
+        if views.takes_encoded:
+            batches = images = EncodedStream(stack.enter_context(supply.encoded(num_threads=num_threads)))
+        else:
+            batches = images = stack.enter_context(
+                supply.canvases(
+                    batch=len(offsets),
+                    num_threads=num_threads,
+                    pin=device.type == "cuda",
+                    enough=_enough(config, views) if config.stream.scaled_decode else None,
+                    needs=views.needs,
+                    device=device.index if device.type == "cuda" else None,
+                )
             )
-        )
-        teller = stack.enter_context(StallTeller(tell, supply.watch, canvases.queues))
-        batches: Iterator[CanvasBatch] = canvases
-        if device.type == "cuda":
-            batches = Handover(canvases, CudaCopier(device), supply.watch, canvases.stalls)
-        yield Intake(views.ahead(batches, device), canvases, supply, teller)
+            if device.type == "cuda":
+                batches = Handover(images, CudaCopier(device), supply.watch, images.stalls)
+        teller = stack.enter_context(StallTeller(tell, supply.watch, images.queues))
+        yield Intake(views.ahead(batches, device), images, supply, teller)
 
 
 def _enough(config: RunConfig, views: ViewMaker) -> Callable[[EncodedBatch], Int64[np.ndarray, " batch"]]:
     """How large each image need be on its canvas for the views that its slot draws."""
     augment, canvas_px = config.augment, config.stream.canvas_px
+    aware = list(views.needs.content)
 
     def enough(encoded: EncodedBatch) -> Int64[np.ndarray, " batch"]:
-        size_px = np.array([fitted(meta.height, meta.width, canvas_px) for meta in encoded.meta], np.int32)
+        size_px = canvas_sizes(encoded, canvas_px)
         longest = size_px.max(axis=1).astype(np.int64)
-        # Half of it must still hold a global view, or no reduction by the decoder comes into question.
-        large = np.flatnonzero(longest >= 2 * augment.global_px)
+        # Half of it must still hold a global view, or no reduction by the decoder comes into question. Which crops are
+        # taken by what they show is known only once they are decoded: those images are kept whole.
+        is_drawn = ~np.isin(encoded.modality, aware)
+        large = np.flatnonzero(is_drawn & (longest >= 2 * augment.global_px))
         if not len(large):
             return longest
         draws = views.draw(slot=encoded.slot[large], modality=encoded.modality[large], size_px=size_px[large])

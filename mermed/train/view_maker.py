@@ -7,10 +7,14 @@ import torch
 from jaxtyping import Bool, Float32, Int32, Int64
 from torch import Tensor
 
-from mermed.augment.draw import draw_views, policy_table
+from mermed.augment.dali_crops import DaliCrops
+from mermed.augment.draw import PolicyTable, draw_views
 from mermed.augment.engine import build_crops
-from mermed.batch import CanvasBatch, CropBatch, ViewBatch
+from mermed.batch import CanvasBatch, CropBatch, EncodedBatch, ViewBatch
 from mermed.config import RunConfig
+from mermed.errors import ConfigError
+from mermed.stream.decode import Needs
+from mermed.stream.image import fitted
 from mermed.train.run import RunData
 
 
@@ -19,10 +23,28 @@ class ViewMaker:
 
     def __init__(self, config: RunConfig, data: RunData, device: torch.device, *, num_threads: int = 1) -> None:
         self._config = config
-        self.policies = policy_table(config.augment.policy, data.manifest.modalities)
+        self.policies = data.policies
+        self.needs = _needs(config, self.policies)
         self._crops = build_crops(
-            config.augment, self.policies, data.normalisation, config.stream.canvas_px, device, num_threads=num_threads
+            config.augment,
+            self.policies,
+            data.normalisation,
+            config.stream.canvas_px,
+            device,
+            num_threads=num_threads,
+            batch=config.train.batch,
         )
+
+        if self.takes_encoded and self.needs.content:
+            raise ConfigError(
+                "crops are to be taken by what they show, which the engine dali does not look at",
+                next_step="--set augment.foreground=false, or --set augment.engine=torch --set stream.decoder=dali",
+            )
+
+    @property
+    def takes_encoded(self) -> bool:
+        """Whether the engine decodes the images itself, and so takes EncodedBatch instead of CanvasBatch."""
+        return isinstance(self._crops, DaliCrops)
 
     def draw(
         self,
@@ -37,15 +59,22 @@ class ViewMaker:
         return draw_views(
             self.policies,
             seed=self._config.seed,
+            extras=self._config.augment.extra,
             slot=slot,
             modality=modality,
             size_px=size_px,
             num_global=self._config.augment.num_global,
             num_local=self._config.augment.num_local,
+            window=window,
+            content=content,
         )
 
-    def __call__(self, batch: CanvasBatch) -> ViewBatch:
+    def __call__(self, batch: CanvasBatch | EncodedBatch) -> ViewBatch:
         """The views of a batch, on the engine's device."""
+        draws, crops = self._of_encoded(batch) if isinstance(batch, EncodedBatch) else self._of_canvases(batch)
+        return ViewBatch(crops=crops, draws=draws, slot=batch.slot, meta=batch.meta, position=batch.position)
+
+    def _of_canvases(self, batch: CanvasBatch) -> tuple[Float32[np.ndarray, "batch views fields"], CropBatch]:
         draws = self.draw(
             slot=batch.slot,
             modality=batch.modality.numpy(),
@@ -53,18 +82,29 @@ class ViewMaker:
             window=batch.window,
             content=batch.content,
         )
-        crops = self._crops(batch, draws)
-        return ViewBatch(crops=crops, draws=draws, slot=batch.slot, meta=batch.meta, position=batch.position)
+        return draws, self._crops(batch, draws)
 
-    def ahead(self, batches: Iterable[CanvasBatch], device: torch.device) -> Iterator[ViewBatch]:
+    def _of_encoded(self, batch: EncodedBatch) -> tuple[Float32[np.ndarray, "batch views fields"], CropBatch]:
+        if not isinstance(self._crops, DaliCrops):
+            raise ConfigError("only the engine dali decodes images", next_step="--set augment.engine=dali")
+        size_px = canvas_sizes(batch, self._config.stream.canvas_px)
+        draws = self.draw(slot=batch.slot, modality=batch.modality, size_px=size_px)
+        return draws, self._crops(batch, draws)
+
+    def ahead(self, batches: Iterable[CanvasBatch | EncodedBatch], device: torch.device) -> Iterator[ViewBatch]:
         """The views of each batch; on a GPU made on a stream of their own while the step before still computes."""
         return map(self, batches) if device.type == "cpu" else _ViewsAhead(self, iter(batches), device)
+
+
+def canvas_sizes(encoded: EncodedBatch, canvas_px: int) -> Int32[np.ndarray, "batch 2"]:
+    """The (height, width) that each image has on a canvas, known from its JSON before it is decoded."""
+    return np.array([fitted(meta.height, meta.width, canvas_px) for meta in encoded.meta], np.int32)
 
 
 class _ViewsAhead:
     """Keeps the views of one batch more than was asked for under way on a side stream."""
 
-    def __init__(self, make: ViewMaker, batches: Iterator[CanvasBatch], device: torch.device) -> None:
+    def __init__(self, make: ViewMaker, batches: Iterator[CanvasBatch | EncodedBatch], device: torch.device) -> None:
         self._make = make
         self._batches = batches
         self._device = device
@@ -99,6 +139,14 @@ class _ViewsAhead:
             done = torch.cuda.Event()
             done.record(self._stream)
         return views, done
+
+
+def _needs(config: RunConfig, policies: PolicyTable) -> Needs:
+    """What the policies look at in canvases beyond their 8 bits."""
+    aware = policies.column("foreground") * config.augment.foreground
+    jittered = policies.column("window_level") + policies.column("window_width")
+    content, deep = (frozenset(np.flatnonzero(column).tolist()) for column in (aware, jittered))
+    return Needs(content=content, deep=deep)
 
 
 def _tensors(crops: CropBatch) -> tuple[Tensor, ...]:

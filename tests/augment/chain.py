@@ -59,7 +59,7 @@ def geometry(image, row, side_px):
     crop = crop[:, :, ::-1] if row[Field.FLIP_H] else crop
     crop = crop[:, ::-1] if row[Field.FLIP_V] else crop
     crop = np.rot90(crop, int(row[Field.QUARTER_TURNS]), axes=(1, 2))
-    tensor = torch.from_numpy(np.ascontiguousarray(crop)).float()
+    tensor = torch.from_numpy(crop.copy()).float()
     return reference.resize(tensor, [side_px, side_px], CUBIC, antialias=True).double().numpy()
 
 
@@ -107,6 +107,8 @@ def _turned(image, row):
     source_x = pivot_x + cos * (x - pivot_x) - sin * (y - pivot_y)
     source_y = pivot_y + sin * (x - pivot_x) + cos * (y - pivot_y)
     seen = _bicubic(image, source_y, source_x, mirrored=not row[Field.BLACK_CORNERS])
+    # an 8-bit image has no values beyond these; the two bytes of a deep one must not be cut apart
+    seen = seen if row[Field.DEEP] else seen.clip(0, 255)
     if row[Field.BLACK_CORNERS]:
         inside = (source_x >= 0) & (source_x <= image.shape[2]) & (source_y >= 0) & (source_y <= image.shape[1])
         seen = seen * inside
@@ -123,7 +125,7 @@ def _bicubic(image, y, x, *, mirrored):
         for tap_x in range(-1, 3):
             weight = weight_y * _cubic(x - 0.5 - (base_x + tap_x))
             total += weight * image[:, rows, _edge(base_x + tap_x, image.shape[2], mirrored)]
-    return total.clip(0, 255)
+    return total
 
 
 def _edge(index, size, mirrored):

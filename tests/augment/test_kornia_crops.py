@@ -1,20 +1,19 @@
-"""The reference engine against Pillow and torchvision, and the promises every engine makes."""
+"""The geometry of the reference engine against Pillow and torchvision; what it shares with others: test_engines.py."""
 
-import contextlib
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from engines import build
 from PIL import Image
 from torchvision.transforms.v2 import functional as reference
 
-from mermed.augment.draw import Field, PolicyTable, draw_views, neutral_views, policy_table
+from mermed.augment.draw import Field, PolicyTable, draw_views, neutral_views
 from mermed.augment.geometry import source_maps, view_corners
-from mermed.augment.kornia_crops import KorniaCrops, canvas_image, centre_views, sample_views
-from mermed.augment.policy import Normalisation, policy_for
-from mermed.contract import MODALITIES
+from mermed.augment.kornia_crops import canvas_image, centre_views, sample_views
+from mermed.augment.policy import policy_for
 
 SIZES = [(128, 128), (128, 90), (77, 128), (60, 60)]
 CUBIC = reference.InterpolationMode.BICUBIC
@@ -30,11 +29,6 @@ def draw(table, canvases, num_local=3, seed=0):
         num_global=2,
         num_local=num_local,
     )
-
-
-def engine(table, normalisation, device="cpu"):
-    settings = {"global_px": 96, "local_px": 48, "num_global": 2, "canvas_px": 128}
-    return KorniaCrops(table, normalisation, device=torch.device(device), **settings)
 
 
 def sampled(canvases, draws, side_px, grid_px=128):
@@ -122,84 +116,12 @@ def test_source_maps_send_view_corners_to_crop_corners():
     np.testing.assert_allclose(view_corners(draws)[0, 0, 0], [40 + 15, 25 - 20], atol=1e-6)
 
 
-@pytest.mark.parametrize("preset", ["seed", "released", "medical"])
-def test_what_lies_in_the_padding_never_enters_a_view(make_canvases, plain, preset):
-    modality = [0, 3, 5, 6]
-    table = policy_table(preset, MODALITIES)
-    clean, dirty = (make_canvases(SIZES, 128, modality, padding) for padding in (0, 255))
-    draws = draw(table, clean, num_local=6)
-    first, second = (engine(table, plain)(canvases, draws) for canvases in (clean, dirty))
-    assert torch.equal(first.global_crops, second.global_crops) and torch.equal(first.local_crops, second.local_crops)
-
-
 def test_only_the_released_rotation_leaves_black_corners(make_canvases):
     canvases = make_canvases(SIZES * 3, 128)
     canvases.pixels.fill_(255)
     for preset, darkest in (("medical", 255), ("released", 0)):
         table = PolicyTable((policy_for(preset, "derm"),))
         assert sampled(canvases, draw(table, canvases), 96).min() == pytest.approx(darkest, abs=1e-3)
-
-
-@pytest.mark.parametrize("preset", ["seed", "released", "medical"])
-def test_an_image_alone_gives_the_views_it_gives_in_a_batch(make_canvases, plain, preset):
-    table = policy_table(preset, MODALITIES)
-    canvases = make_canvases(SIZES, 128, [2, 5, 6, 3])
-    draws = draw(table, canvases)
-    crops = engine(table, plain)(canvases, draws)
-    for b in range(len(SIZES)):
-        rows = slice(b, b + 1)
-        alone = replace(
-            canvases,
-            pixels=canvases.pixels[rows],
-            size_px=canvases.size_px[rows],
-            modality=canvases.modality[rows],
-            slot=canvases.slot[rows],
-        )
-        views = engine(table, plain)(alone, draws[rows])
-        torch.testing.assert_close(views.global_crops[:, 0], crops.global_crops[:, b], atol=1e-5, rtol=0)
-        torch.testing.assert_close(views.local_crops[:, 0], crops.local_crops[:, b], atol=1e-5, rtol=0)
-
-
-def test_views_are_the_same_bits_each_time_in_deterministic_mode(make_canvases, plain):
-    table = policy_table("medical", MODALITIES)
-    canvases = make_canvases(SIZES, 128, [2, 5, 6, 3])
-    draws = draw(table, canvases)
-    before = canvases.pixels.clone()
-    torch.use_deterministic_algorithms(True)
-    try:
-        first, second = (engine(table, plain)(canvases, draws) for _ in range(2))
-    finally:
-        torch.use_deterministic_algorithms(False)
-    assert torch.equal(first.global_crops, second.global_crops) and torch.equal(first.local_crops, second.local_crops)
-    assert torch.equal(canvases.pixels, before)
-
-
-@pytest.mark.parametrize("preset", ["seed", "released", "medical"])
-def test_nothing_is_read_back_from_the_device(make_canvases, plain, preset, monkeypatch):
-    """A meta tensor has no values, so any read of one by the host raises."""
-    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
-    table = policy_table(preset, MODALITIES)
-    canvases = make_canvases(SIZES, 128, [2, 5, 6, 3])
-    draws = draw(table, canvases)
-    draws[0, :, [Field.INVERT, Field.GRAYSCALE, Field.SOLARISE]] = 1
-    crops = engine(table, plain, "meta")(canvases, draws)
-    assert crops.global_crops.shape == (2, 4, 3, 96, 96) and crops.local_crops.shape == (3, 4, 3, 48, 48)
-
-
-def test_each_modality_is_normalised_with_its_own_constants(make_canvases, plain):
-    table = policy_table("medical", MODALITIES)
-    canvases = make_canvases([(128, 128)] * 2, 128, [1, 5])
-    draws = draw(table, canvases, num_local=0)
-    rng = np.random.default_rng(0)
-    constants = Normalisation(
-        mean=rng.uniform(0.2, 0.6, (7, 3)).astype(np.float32), std=rng.uniform(0.1, 0.3, (7, 3)).astype(np.float32)
-    )
-    raw, crops = (engine(table, numbers)(canvases, draws) for numbers in (plain, constants))
-    for b, number in enumerate((1, 5)):
-        mean, std = (torch.from_numpy(rows[number])[:, None, None] for rows in (constants.mean, constants.std))
-        torch.testing.assert_close(crops.global_crops[:, b] * std + mean, raw.global_crops[:, b], atol=1e-5, rtol=0)
-    assert crops.local_crops.shape == (0, 2, 3, 48, 48)
-    assert crops.modality.tolist() == [1, 5]
 
 
 @pytest.mark.parametrize("side_px", [64, 160])
@@ -214,20 +136,42 @@ def test_the_evaluation_view_is_the_resized_central_square(make_canvases, plain,
         assert np.abs(views[b] - theirs).mean() < 1.25
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("preset", ["seed", "released", "medical"])
-def test_a_gpu_gives_the_views_of_the_cpu_and_never_makes_the_host_wait(make_canvases, plain, preset):
-    table = policy_table(preset, MODALITIES)
-    canvases = make_canvases(SIZES, 128, [2, 5, 6, 3])
-    draws = draw(table, canvases)
-    on_gpu = engine(table, plain, "cuda")
-    on_gpu(canvases, draws)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        theirs = on_gpu(canvases, draws)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    ours = engine(table, plain)(canvases, draws)
-    for cpu, gpu in ((ours.global_crops, theirs.global_crops), (ours.local_crops, theirs.local_crops)):
-        assert torch.quantile((cpu - gpu.cpu()).abs().flatten()[:1_000_000], 0.999) < 0.5 / 255
+@pytest.mark.parametrize("angle", [0.0, 0.3])
+def test_deep_canvases_are_resampled_in_sixteen_bits_and_then_windowed(natural, angle):
+    rng = np.random.default_rng(0)
+    values = natural(128, 128, 3)[0] * 200.0 + rng.integers(0, 200, (128, 128))
+    high, low = values // 256, values % 256
+    canvas = torch.from_numpy(np.stack([high, low, high]).astype(np.uint8))[None]
+    size_px = np.array([[128, 128]], np.int32)
+    draws = neutral_views(size_px, 2)
+    draws[..., [Field.TOP_PX, Field.LEFT_PX, Field.HEIGHT_PX, Field.WIDTH_PX]] = 10, 20, 100, 90
+    draws[..., Field.ANGLE_RAD] = angle
+    draws[..., Field.DEEP :] = 1, 0.3, 0.5
+    draws[0, 1, Field.DEEP :] = 1, 0.5, 0.3
+    views = sample_views(canvas_image(canvas, size_px), draws, side_px=48, grid_px=128)
+    # the values themselves, in [0, 1], as the image of a row that is not deep
+    flat = draws.copy()
+    flat[..., Field.DEEP] = 0
+    plain = torch.from_numpy(np.stack([values / 65535] * 3)).float()[None]
+    share = sample_views(plain, flat, side_px=48, grid_px=128)
+    assert ((share > 0.3) & (share < 0.5)).float().mean() > 0.3
+    expected = ((share - 0.3) / 0.2).clamp(0, 1)
+    torch.testing.assert_close(views[:1], expected[:1], atol=2e-4, rtol=0)
+    torch.testing.assert_close(views[1:], 1 - expected[1:], atol=2e-4, rtol=0)
+
+
+@pytest.mark.parametrize("preset", ["released", "medical"])
+def test_views_of_the_thinnest_images_are_whole_and_stay_near_the_values_of_the_image(preset, make_canvases, plain):
+    # the rest of each canvas is an image too, brighter, so that a view which reads it shows
+    sizes = torch.tensor([(1, 1), (1, 128), (128, 1), (2, 3), (20, 20)], dtype=torch.int32)
+    canvases = replace(make_canvases([(128, 128)] * 5, 128), size_px=sizes)
+    for row, (height, width) in enumerate(sizes.tolist()):
+        canvases.pixels[row, :, :height, :width] //= 4
+    still = {"jitter_p": 0.0, "corners": "reflect", "blur_p": (0.0,) * 3}
+    table = PolicyTable((replace(policy_for(preset, "us"), **still),))
+    made = build("kornia", table, plain)(canvases, draw(table, canvases))
+    for crops in (made.global_crops, made.local_crops):
+        for row in range(5):
+            values, seen = valid(canvases, row) / 255, crops[:, row]
+            slack = 0.2 * (values.max() - values.min()) + 1e-5
+            assert seen.min() >= values.min() - slack and seen.max() <= values.max() + slack
