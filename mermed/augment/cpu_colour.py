@@ -69,9 +69,11 @@ def write_view(
     levels: Levels, planes: Float32[np.ndarray, "3 side side"], scale: list[float], shift: list[float]
 ) -> None:
     """Write scale * level + shift of each channel to its plane; each plane must be contiguous."""
+    if levels.ndim == 3:
+        cv2.split(cv2.transform(levels, np.column_stack([np.diag(scale), shift]).astype(np.float32)), list(planes))
+        return
     for channel, plane in enumerate(planes):
-        values = levels if levels.ndim == 2 else cv2.extractChannel(levels, channel, plane)
-        cv2.addWeighted(values, scale[channel], values, 0.0, shift[channel], plane)
+        cv2.addWeighted(levels, scale[channel], levels, 0.0, shift[channel], plane)
 
 
 def _stained(levels: Levels, stain: Float32[np.ndarray, "3 4"]) -> Levels:

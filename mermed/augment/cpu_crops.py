@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float32, UInt8
 
 from mermed.augment.cpu_colour import recolour, view_stains, write_view
-from mermed.augment.cpu_view import SampleGrid, sample_grids, sample_view, source_image
+from mermed.augment.cpu_view import SampleGrid, sample_grids, sample_views, source_image
 from mermed.augment.draw import Field, PolicyTable
+from mermed.augment.lent_memory import LentMemory
 from mermed.augment.policy import Normalisation
 from mermed.batch import CanvasBatch, CropBatch
 
@@ -46,14 +46,15 @@ class CpuCrops:
         self._scale: list[list[float]] = (1.0 / (255.0 * std)).tolist()
         self._shift: list[list[float]] = (-normalisation.mean / std).tolist()
         self._pool = ThreadPoolExecutor(num_threads, thread_name_prefix="views")
+        self._memory = LentMemory()
         cv2.setNumThreads(1)
 
     def __call__(self, canvases: CanvasBatch, draws: Float32[np.ndarray, "batch views fields"]) -> CropBatch:
-        """The views of `draws`; global views come first in `draws`. Their memory is the caller's."""
+        """The views of `draws`; global views come first in `draws`. Their memory is the caller's until he drops it."""
         batch, views = draws.shape[:2]
         numbers = (self._num_global, views - self._num_global)
         crops = [
-            torch.empty((number, batch, 3, side_px, side_px))
+            self._memory.lend(number, batch, 3, side_px, side_px)
             for number, side_px in zip(numbers, self._sides_px, strict=True)
         ]
         planes = [view for kind in crops for view in kind.numpy()]
@@ -83,6 +84,7 @@ class CpuCrops:
         height, width = (int(draws[0, field]) for field in (Field.FRAME_HEIGHT_PX, Field.FRAME_WIDTH_PX))
         source = source_image(canvas[:height, :width], is_deep=bool(draws[0, Field.DEEP]))
         scale, shift = self._scale[modality], self._shift[modality]
-        for row, grid, stain, view in zip(draws.tolist(), grids, view_stains(draws), planes, strict=True):
-            levels = sample_view(source, row, grid, view.shape[-1])
+        rows = draws.tolist()
+        views = sample_views(source, rows, grids, [view.shape[-1] for view in planes])
+        for levels, row, stain, view in zip(views, rows, view_stains(draws), planes, strict=True):
             write_view(recolour(levels, row, stain), view, scale, shift)

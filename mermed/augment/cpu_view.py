@@ -5,8 +5,9 @@ the view, whichever is less, and then reduced with the antialiased bicubic kerne
 vectorised kernel for bytes. On X-ray, CT and OCT images of 512 px this is 0.4 to 0.8 grey levels in the mean from the
 slow reference (tests/augment/chain.py), and 11 at the 99.9th percentile of the worst view. A bicubic turn at the
 image's resolution is 0.3 to 0.5 and 7, at ten times the cost: it is kept for views that enlarge their crop and for
-images of 16 bits, which stay floats. Unturned views differ by 0.2, by rounding alone. Pixels have four channels because
-a turn of four is twice as fast as one of three.
+images of 16 bits, which stay floats. Unturned views differ by 0.2, by rounding alone. Black corners fade in over one
+pixel of the image. Pixels have four channels because a turn of four is twice as fast as one of three, and a resize of
+four faster than one of one.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as nnf
 from jaxtyping import Float, Float32, UInt8
 
 from mermed.augment.draw import Field
@@ -31,7 +31,6 @@ _SAMPLES_PER_PX = 1.5
 """Samples of a turned crop per pixel of its view, along each axis; with 1 they alias (1.6 grey levels in the mean)."""
 _WIDEST_STEP_PX = 2.0
 """Pixels of the image per sample at most: a bilinear sample sees two."""
-_VIEW_CORNERS = np.array([[-1, 1, 1, -1], [-1, -1, 1, 1], [1, 1, 1, 1]], np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +51,6 @@ class SampleGrid:
     """Samples along the view's width and height."""
     numbers: Float[np.ndarray, "2 3"]
     """Map from (sample, line, 1) to (pixel, row) of the image, all counted from 0."""
-    leaves_image: bool
-    """Whether a corner lies outside the image."""
 
 
 def sample_grids(draws: Float32[np.ndarray, "batch views fields"], sides_px: Sequence[int]) -> list[list[SampleGrid]]:
@@ -70,12 +67,9 @@ def sample_grids(draws: Float32[np.ndarray, "batch views fields"], sides_px: Seq
     linear = maps[..., :2] * step[..., None, :]
     start = maps[..., 2] + (maps[..., :2] @ (0.5 * step - 1.0)[..., None])[..., 0] - 0.5
     numbers = np.concatenate([linear, start[..., None]], axis=-1)
-    corners = maps @ _VIEW_CORNERS
-    frame_px = draws[..., [Field.FRAME_WIDTH_PX, Field.FRAME_HEIGHT_PX], None]
-    leaves = np.logical_or.reduce((corners < 0) | (corners > frame_px), axis=(-2, -1))
     return [
-        [SampleGrid((width, height), map_, is_out) for (width, height), map_, is_out in zip(*views, strict=True)]
-        for views in zip(size_px.astype(np.int64).tolist(), numbers, leaves.tolist(), strict=True)
+        [SampleGrid((width, height), map_) for (width, height), map_ in zip(*views, strict=True)]
+        for views in zip(size_px.astype(np.int64).tolist(), numbers, strict=True)
     ]
 
 
@@ -89,13 +83,34 @@ def source_image(canvas: UInt8[np.ndarray, "height width 3"], *, is_deep: bool) 
     return SourceImage(cv2.cvtColor(canvas, cv2.COLOR_RGB2RGBA), is_deep=False, is_grey=_is_grey(canvas))
 
 
-def sample_view(source: SourceImage, row: Row, grid: SampleGrid, side_px: int) -> Levels:
-    """The view of `row` before any colour, the caller's own: deep images through the row's window, others clamped."""
-    if row[Field.ANGLE_RAD]:
-        view = _resized(_turned(source.pixels, row, grid, side_px), side_px)
-    else:
+def sample_views(
+    source: SourceImage, rows: Sequence[Row], grids: Sequence[SampleGrid], sides_px: Sequence[int]
+) -> list[Levels]:
+    """The views of `rows` before any colour: deep images through each row's window, others clamped.
+
+    Turned crops that are read on grids of one size are reduced in one call, since a call costs as much as a small view.
+    """
+    views: list[Pixels] = [source.pixels] * len(rows)
+    alike: dict[tuple[int, tuple[int, int]], list[int]] = {}
+    for number, (row, grid, side_px) in enumerate(zip(rows, grids, sides_px, strict=True)):
+        if row[Field.ANGLE_RAD]:
+            alike.setdefault((side_px, grid.size_px), []).append(number)
+            continue
         top, left, height, width = (int(value) for value in row[Field.TOP_PX : Field.WIDTH_PX + 1])
-        view = _flipped(_resized(source.pixels[top : top + height, left : left + width], side_px), row)
+        # torch copies pixels that are not contiguous ten times slower
+        crop = np.ascontiguousarray(source.pixels[top : top + height, left : left + width])
+        views[number] = _flipped(_resized(crop[None], side_px)[0], row)
+    for (side_px, (width, height)), numbers in alike.items():
+        turned = np.empty((len(numbers), height, width, *source.pixels.shape[2:]), source.pixels.dtype)
+        for number, crop in zip(numbers, turned, strict=True):
+            _turn(source.pixels, rows[number], grids[number], side_px, crop)
+        for number, view in zip(numbers, _resized(turned, side_px), strict=True):
+            views[number] = view
+    return [_levels(source, view, row) for view, row in zip(views, rows, strict=True)]
+
+
+def _levels(source: SourceImage, view: Pixels, row: Row) -> Levels:
+    """A resampled view in float32 grey levels, memory of its own."""
     if source.is_deep:
         return _windowed(view, row)
     levels = cv2.extractChannel(view, 0) if source.is_grey else cv2.cvtColor(view, cv2.COLOR_RGBA2RGB)
@@ -111,37 +126,24 @@ def _is_grey(canvas: UInt8[np.ndarray, "height width 3"]) -> bool:
     return cv2.norm(red, green, cv2.NORM_INF) == 0 and cv2.norm(red, blue, cv2.NORM_INF) == 0
 
 
-def _turned(pixels: Pixels, row: Row, grid: SampleGrid, side_px: int) -> Pixels:
-    """The crop turned, flipped and turned by quarters in one pass."""
+def _turn(pixels: Pixels, row: Row, grid: SampleGrid, side_px: int, crop: Pixels) -> None:
+    """Fill `crop`, turned, flipped and turned by quarters in one pass."""
     width, height = grid.size_px
     kernel = cv2.INTER_CUBIC if row[Field.DEEP] or width * height < side_px**2 else cv2.INTER_LINEAR
-    border = cv2.BORDER_REPLICATE if row[Field.BLACK_CORNERS] else cv2.BORDER_REFLECT
-    turned = cv2.warpAffine(pixels, grid.numbers, grid.size_px, flags=kernel | cv2.WARP_INVERSE_MAP, borderMode=border)
-    return cv2.copyTo(turned, _inside(row, grid)) if row[Field.BLACK_CORNERS] and grid.leaves_image else turned
+    border = cv2.BORDER_CONSTANT if row[Field.BLACK_CORNERS] else cv2.BORDER_REFLECT
+    flags = kernel | cv2.WARP_INVERSE_MAP
+    cv2.warpAffine(pixels, grid.numbers, grid.size_px, crop, flags=flags, borderMode=border)
 
 
-def _inside(row: Row, grid: SampleGrid) -> Pixels:
-    """A mask, uint8 [height, width], of the samples that lie in the image."""
-    x, y = (np.arange(length) for length in grid.size_px)
-    frame_px = np.array([row[Field.FRAME_WIDTH_PX], row[Field.FRAME_HEIGHT_PX]])[:, None]
-    # Where a line of samples enters and leaves the image along each axis. A frame begins half a pixel before the centre
-    # of its first; no factor is zero, since neither the sine nor the cosine of an angle other than zero is.
-    start = grid.numbers[:, 1:2] * y + (grid.numbers[:, 2:] + 0.5)
-    ends = (frame_px - start) / grid.numbers[:, :1], -start / grid.numbers[:, :1]
-    first, last = np.minimum(*ends).max(axis=0), np.maximum(*ends).min(axis=0)
-    first, last = (edge.clip(-1, len(x)).astype(np.int16)[:, None] for edge in (np.ceil(first), np.floor(last)))
-    x = x.astype(np.int16)
-    return ((x >= first) & (x <= last)).view(np.uint8)
-
-
-def _resized(crop: Pixels, side_px: int) -> Pixels:
-    # torch copies pixels that are not contiguous ten times slower
-    pixels = torch.from_numpy(np.ascontiguousarray(crop))[None]
-    # Permuted, not unsqueezed, afterwards: with another stride of the batch torch takes the channels for outermost.
-    # (1, height, width, 4) -> (1, 4, height, width), or (1, height, width) -> (1, 1, height, width)
+def _resized(crops: Pixels, side_px: int) -> Pixels:
+    """Contiguous [crops, height, width(, 4)] to the same with sides of `side_px`, antialiased bicubic."""
+    pixels = torch.from_numpy(crops)
+    # Permuted from an array whose batch is outermost: with another stride of it torch takes the channels for outermost.
+    # (crops, height, width, 4) -> (crops, 4, height, width), or (crops, height, width) -> (crops, 1, height, width)
     pixels = pixels.permute(0, 3, 1, 2) if pixels.ndim == 4 else pixels[:, None]
-    resized = nnf.interpolate(pixels, (side_px, side_px), mode="bicubic", antialias=True)[0]
-    return resized.permute(1, 2, 0).numpy() if len(resized) == 4 else resized[0].numpy()
+    # The operator itself: `interpolate` around it costs as much as a small view.
+    resized = torch.ops.aten._upsample_bicubic2d_aa(pixels, [side_px, side_px], False, None, None)
+    return resized.permute(0, 2, 3, 1).numpy() if crops.ndim == 4 else resized[:, 0].numpy()
 
 
 def _flipped(view: Pixels, row: Row) -> Pixels:

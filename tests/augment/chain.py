@@ -13,6 +13,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from torchvision.transforms.v2 import functional as reference
 
 from mermed.augment.draw import ORDERS, Field
+from mermed.augment.geometry import source_maps
 from mermed.augment.stain import stain_maps
 
 CUBIC = reference.InterpolationMode.BICUBIC
@@ -90,6 +91,20 @@ def colour(view, row, *, blur):
         reach = min(max(1, math.ceil(4 * sigma)), view.shape[-1] - 1)
         view = reference.gaussian_blur(view, [2 * reach + 1] * 2, [sigma] * 2)
     return reference.solarize(view, 0.5) if row[Field.SOLARISE] else view
+
+
+def rim(row, side_px):
+    """Pixels that see the edge between image and black; here it is a staircase of the image's pixels."""
+    if not (row[Field.BLACK_CORNERS] and row[Field.ANGLE_RAD]):
+        return np.zeros((side_px, side_px), bool)
+    centre = (2 * np.arange(side_px) + 1) / side_px - 1
+    b, a = np.meshgrid(centre, centre, indexing="ij")
+    x, y = np.moveaxis(source_maps(row) @ np.stack([a.ravel(), b.ravel(), np.ones(a.size)]), 0, 0)
+    # the antialiased kernel reaches two pixels of the image or of the view, whichever are larger
+    reach = 2.0 * max(1.0, row[Field.HEIGHT_PX] / side_px, row[Field.WIDTH_PX] / side_px)
+    width, height = row[Field.FRAME_WIDTH_PX], row[Field.FRAME_HEIGHT_PX]
+    near = np.min(np.abs([x, x - width, y, y - height]), axis=0) < reach
+    return near.reshape(side_px, side_px)
 
 
 def _turned(image, row):

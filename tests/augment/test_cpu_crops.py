@@ -43,6 +43,12 @@ def reference_view(canvases, draws, v, b, side_px):
     return chain.torchvision_view(canvases.pixels[b, :, :height, :width], draws[b, v], side_px)
 
 
+def differences(canvases, draws, v, b, view):
+    """Grey levels between a view and the reference, off the rim of black corners."""
+    apart = np.abs(view.numpy() * 255 - reference_view(canvases, draws, v, b, view.shape[-1]))
+    return apart[:, ~chain.rim(draws[b, v], view.shape[-1])]
+
+
 def with_values(canvases, pixels):
     return CanvasBatch(
         pixels=pixels,
@@ -62,10 +68,7 @@ def same(first, second):
 def test_every_preset_is_within_the_bar_of_the_slow_reference(make_canvases, plain, preset):
     canvases = make_canvases(SIZES, 128, range(7))
     draws = draw(preset, canvases)
-    apart = [
-        np.abs(view.numpy() * 255 - reference_view(canvases, draws, v, b, view.shape[-1]))
-        for v, b, view in views_of(engine(plain)(canvases, draws))
-    ]
+    apart = [differences(canvases, draws, *view) for view in views_of(engine(plain)(canvases, draws))]
     assert max(view.mean() for view in apart) < 1.5
     assert np.quantile(np.concatenate([view.ravel() for view in apart]), 0.999) < 10
 
@@ -77,7 +80,7 @@ def test_a_grey_image_keeps_three_equal_channels_and_the_same_bar(make_canvases,
     draws = draw(preset, canvases)
     for v, b, view in views_of(engine(plain)(canvases, draws)):
         assert torch.equal(view[0], view[1]) and torch.equal(view[0], view[2])
-        assert np.abs(view.numpy() * 255 - reference_view(canvases, draws, v, b, view.shape[-1])).mean() < 1.5
+        assert differences(canvases, draws, v, b, view).mean() < 1.5
 
 
 def test_the_stain_of_a_grey_image_is_coloured_as_that_of_any_other(make_canvases, plain):
@@ -169,8 +172,10 @@ def test_lines_and_images_smaller_than_a_view_become_views(make_canvases, plain,
     canvases = make_canvases([(96, 96)] * 7, 96, range(7))
     canvases.size_px[:] = torch.tensor(size, dtype=torch.int32)
     draws = draw(preset, canvases)
-    for v, b, view in views_of(engine(plain)(canvases, draws)):
-        assert np.abs(view.numpy() * 255 - reference_view(canvases, draws, v, b, view.shape[-1])).mean() < 3
+    for view in views_of(engine(plain)(canvases, draws)):
+        found = differences(canvases, draws, *view)
+        # of an image one pixel wide with black corners all is rim
+        assert found.mean() < 3 if found.size else preset == "released"
 
 
 def test_a_batch_without_local_views_has_none(make_canvases, plain):

@@ -4,7 +4,7 @@ import chain
 import numpy as np
 import pytest
 
-from mermed.augment.cpu_view import sample_grids, sample_view, source_image
+from mermed.augment.cpu_view import sample_grids, sample_views, source_image
 from mermed.augment.draw import Field, neutral_views
 
 CROP = {"TOP_PX": 30, "LEFT_PX": 40, "HEIGHT_PX": 120, "WIDTH_PX": 140}
@@ -24,7 +24,7 @@ def row_of(image, **fields):
 
 def sampled(image, row, side_px, *, is_deep=False):
     source = source_image(np.ascontiguousarray(np.moveaxis(image, 0, -1)), is_deep=is_deep)
-    levels = sample_view(source, row.tolist(), sample_grids(row[None, None], [side_px])[0][0], side_px)
+    levels = sample_views(source, [row.tolist()], sample_grids(row[None, None], [side_px])[0], [side_px])[0]
     return np.broadcast_to(levels, (3, side_px, side_px)) if levels.ndim == 2 else np.moveaxis(levels, -1, 0)
 
 

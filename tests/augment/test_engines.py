@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mermed.augment.draw import Field, PolicyTable, draw_views, neutral_views, policy_table
-from mermed.augment.geometry import source_maps
 from mermed.augment.policy import Normalisation
 from mermed.contract import MODALITIES
 
@@ -108,24 +107,10 @@ def off_the_rim(draws, views, image):
     """Which values of an image's views lie off the rim of black corners, in the order of `apart`."""
     return np.concatenate(
         [
-            np.broadcast_to(~_rim(draws[image, v], view.shape[-1]), view.shape[1:]).ravel()
+            np.broadcast_to(~chain.rim(draws[image, v], view.shape[-1]), view.shape[1:]).ravel()
             for v, view in enumerate(views)
         ]
     )
-
-
-def _rim(row, side_px):
-    """Pixels that see the edge between image and black; in the reference it is a staircase of the image's pixels."""
-    if not (row[Field.BLACK_CORNERS] and row[Field.ANGLE_RAD]):
-        return np.zeros((side_px, side_px), bool)
-    centre = (2 * np.arange(side_px) + 1) / side_px - 1
-    b, a = np.meshgrid(centre, centre, indexing="ij")
-    x, y = np.moveaxis(source_maps(row) @ np.stack([a.ravel(), b.ravel(), np.ones(a.size)]), 0, 0)
-    # the antialiased kernel reaches two pixels of the image or of the view, whichever are larger
-    reach = 2.0 * max(1.0, row[Field.HEIGHT_PX] / side_px, row[Field.WIDTH_PX] / side_px)
-    width, height = row[Field.FRAME_WIDTH_PX], row[Field.FRAME_HEIGHT_PX]
-    near = np.min(np.abs([x, x - width, y, y - height]), axis=0) < reach
-    return near.reshape(side_px, side_px)
 
 
 @every_table
