@@ -1,6 +1,7 @@
 """The torch engine: the whole chain against the slow reference, and the promises every engine makes."""
 
 import contextlib
+import shutil
 from dataclasses import replace
 
 import chain
@@ -229,6 +230,7 @@ def test_what_the_engine_was_not_built_for_is_refused(make_canvases, plain):
 
 @pytest.mark.compiled
 @pytest.mark.slow
+@pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="torch.compile needs a C++ compiler")
 def test_a_compiled_engine_is_one_graph_for_all_draws_and_gives_the_same_views(make_canvases, plain):
     policy = replace(policy_for("medical", "path"), rotation_deg=20.0, hue=0.0, saturation=0.0)
     table = PolicyTable((policy,) * 7)
