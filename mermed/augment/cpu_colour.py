@@ -14,12 +14,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from mermed.augment.cpu_view import Levels, Row
-from mermed.augment.draw import ORDERS, Field
-from mermed.augment.stain import stain_maps
+from mermed.augment.draw import GREY_SHARES, ORDERS, Field
+from mermed.augment.stain import is_stained, stain_maps
 
 _WHITE = 255.0
-_GREY = np.array([[0.2989, 0.587, 0.114]], np.float32)
-"""Share of red, green and blue in a grey value, as in torchvision's rgb_to_grayscale."""
+_GREY = np.array([GREY_SHARES], np.float32)
 _ORDERS: list[list[int]] = ORDERS.tolist()
 
 
@@ -53,16 +52,12 @@ def view_stains(draws: Float32[np.ndarray, "views fields"]) -> list[Float32[np.n
     With D = ln 255 - ln x the optical density of a level x and D' = M D + o (`stain.stain_maps`), the new level is
     exp(M ln x + (1 - M 1) ln 255 - o).
     """
-    scales, shifts = (
-        draws[:, low : high + 1]
-        for low, high in ((Field.HED_SCALE_H, Field.HED_SCALE_D), (Field.HED_SHIFT_H, Field.HED_SHIFT_D))
-    )
-    is_stained = (scales != 1.0).any(axis=1) | (shifts != 0.0).any(axis=1)
-    if not is_stained.any():
+    changing = is_stained(draws)
+    if not changing.any():
         return [None] * len(draws)
     maps = stain_maps(draws)
     maps[:, :, 3] = (1.0 - maps[:, :, :3].sum(axis=2)) * math.log(_WHITE) - maps[:, :, 3]
-    return [stain if changes else None for stain, changes in zip(maps, is_stained, strict=True)]
+    return [stain if changes else None for stain, changes in zip(maps, changing, strict=True)]
 
 
 def write_view(

@@ -9,20 +9,17 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
-from mermed.augment.draw import ORDERS, Field
-from mermed.augment.stain import stain_maps
+from mermed.augment.draw import GREY_SHARES, ORDERS, Field
+from mermed.augment.stain import DARKEST, is_stained, stain_maps
 from mermed.dali import dali
 
 NUM_SLOTS = ORDERS.shape[1]
-_GREY = (0.2989, 0.587, 0.114)
 _OWN, _TO_GREY, _TO_MEAN, _TURN = range(4)
 _AFTER = NUM_SLOTS * 4
 _GAMMA, _INVERT, _GRAYSCALE, _SOLARISE = range(_AFTER, _AFTER + 4)
 _TINY = 1e-6
-_DARKEST = 1.0 / 255.0
-"""Floor of a value whose optical density is taken: black has no finite one."""
 NO_BLUR_PX = 1e-3
 """DALI has no blur of 0; the kernel of this one is 1 in its middle and 0 beside it."""
 
@@ -50,21 +47,15 @@ def colour_factors(draws: Float32[np.ndarray, "batch views fields"]) -> Float32[
 
 def stain_factors(draws: Float32[np.ndarray, "batch views fields"]) -> Float32[np.ndarray, "batch views 13"]:
     """The map of each view's optical density, 3 x 4 by rows, and whether the view is stained at all."""
-    maps = stain_maps(draws.reshape(-1, draws.shape[-1])).reshape(*draws.shape[:2], 12)
-    return np.concatenate([maps, has_stain(draws)[..., None]], axis=-1).astype(np.float32)
-
-
-def has_stain(draws: Float32[np.ndarray, "batch views fields"]) -> Bool[np.ndarray, "batch views"]:
-    """Which views change their stains."""
-    scales, shifts = (draws[..., first : first + 3] for first in (Field.HED_SCALE_H, Field.HED_SHIFT_H))
-    return (scales != 1.0).any(axis=-1) | (shifts != 0.0).any(axis=-1)
+    maps = stain_maps(draws).reshape(*draws.shape[:2], 12)
+    return np.concatenate([maps, is_stained(draws)[..., None]], axis=-1).astype(np.float32)
 
 
 def stained(views: Any, factors: Any) -> Any:
     """Graph part: `views` FHWC in [0, 1], stains changed; `factors` are `stain_factors` as F x 13 x 1 x 1 x 1."""
     fn, math = dali().fn, dali().math
     channels = _channels(views)
-    density = [math.log(math.max(channel, _DARKEST)) for channel in channels]
+    density = [math.log(math.max(channel, DARKEST)) for channel in channels]
     made = []
     for row, channel in enumerate(channels):
         # both densities are negative logarithms, so only the offset changes its sign
@@ -132,5 +123,5 @@ def _channels(views: Any) -> list[Any]:
 
 
 def _grey(channels: Sequence[Any]) -> Any:
-    red, green, blue = channels
-    return _GREY[0] * red + _GREY[1] * green + _GREY[2] * blue
+    red, green, blue = (share * channel for share, channel in zip(GREY_SHARES, channels, strict=True))
+    return red + green + blue

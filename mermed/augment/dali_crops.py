@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from mermed.augment.dali_colour import NO_BLUR_PX, colour_factors, coloured, has_stain, stain_factors, stained
+from mermed.augment.dali_colour import NO_BLUR_PX, colour_factors, coloured, stain_factors, stained
 from mermed.augment.draw import Field, PolicyTable
 from mermed.augment.geometry import source_maps
 from mermed.augment.policy import Normalisation, Policy
+from mermed.augment.stain import is_stained
 from mermed.batch import CanvasBatch, CropBatch, EncodedBatch
 from mermed.dali import DaliPipeline, dali, decoded, encoded_arrays, last_line, undecodable
 from mermed.errors import ConfigError, EnvironmentError_, IntegrityError
@@ -112,7 +113,7 @@ class DaliCrops:
             "rotation with black corners": not self._has_black and (is_turned & is_black).any(),
             "mirrored rotation": not self._has_mirror and (is_turned & ~is_black).any(),
             "quarter turns": not self._is_turning and draws[..., Field.QUARTER_TURNS].any(),
-            "stain": not self._has_stain and has_stain(draws).any(),
+            "stain": not self._has_stain and is_stained(draws).any(),
             "hue": not self._has_hue and draws[..., Field.HUE].any(),
             "a window of 16 bits": draws[..., Field.DEEP].any(),
         }

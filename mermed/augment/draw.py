@@ -27,6 +27,9 @@ NUM_ATTEMPTS = 10
 ORDERS: Int64[np.ndarray, "24 4"] = np.array(list(itertools.permutations(range(4))), np.int64)
 """Row o lists, first to last, the four jitters of order o: 0 brightness, 1 contrast, 2 saturation, 3 hue."""
 
+GREY_SHARES = (0.2989, 0.587, 0.114)
+"""Shares of red, green and blue in a grey value (ITU-R BT.601, as torchvision rounds them)."""
+
 Values = NDArray[np.float64]
 Bound = NDArray[Any] | float | int
 

@@ -57,7 +57,7 @@ def build_crops(
     if config.engine == "cpu":
         from mermed.augment.cpu_crops import CpuCrops
 
-        return CpuCrops(policies, normalisation, **sides, num_threads=num_threads)
+        return CpuCrops(normalisation, **sides, num_threads=num_threads)
     if config.engine == "dali":
         from mermed.augment.dali_crops import DaliCrops
 

@@ -17,10 +17,7 @@ from torch import Tensor
 from mermed.augment.draw import ORDERS, Field
 from mermed.augment.extra import Extra
 from mermed.augment.kornia_extra import extra_steps
-from mermed.augment.stain import stain_maps
-
-_DARKEST = 1.0 / 255.0
-"""Floor of a value whose optical density is taken: black has no finite one."""
+from mermed.augment.stain import DARKEST, is_stained, stain_maps
 
 Parameters = Float32[np.ndarray, "chosen fields"]
 Operation = Callable[[Tensor, Parameters], Tensor]
@@ -39,10 +36,7 @@ def colour_steps(
 ) -> list[ColourStep]:
     """What to do to the views of `draws`, in order: stain, jitter in each row's own order, gamma, inversion, grey,
     extras, blur, solarisation. Operations no row has are left out."""
-    is_stained = (draws[:, Field.HED_SCALE_H : Field.HED_SCALE_D + 1] != 1.0).any(axis=1) | (
-        draws[:, Field.HED_SHIFT_H : Field.HED_SHIFT_D + 1] != 0.0
-    ).any(axis=1)
-    steps = [ColourStep(_stain, np.flatnonzero(is_stained))]
+    steps = [ColourStep(_stain, np.flatnonzero(is_stained(draws)))]
     order = ORDERS[draws[:, Field.ORDER].astype(np.int64)]
     for place in range(order.shape[1]):
         for number, (field, neutral, operation) in enumerate(_JITTERS):
@@ -120,7 +114,7 @@ def _solarise(pixels: Tensor, _: Parameters) -> Tensor:
 
 def _stain(pixels: Tensor, parameters: Parameters) -> Tensor:
     maps = torch.from_numpy(stain_maps(parameters)).to(pixels.device, non_blocking=True)
-    density = pixels.clamp(min=_DARKEST).log().neg()
+    density = pixels.clamp(min=DARKEST).log().neg()
     # three products instead of a matrix product: the same bits for every batch size, at any matmul precision
     # (rows, 3, 1, 1) * (rows, 1, side, side) -> (rows, 3, side, side)
     jittered = maps[:, :, 3, None, None].expand_as(pixels)

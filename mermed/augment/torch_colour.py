@@ -15,22 +15,17 @@ from jaxtyping import Float, Float32, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mermed.augment.draw import ORDERS, Field, PolicyTable
+from mermed.augment.draw import GREY_SHARES, ORDERS, Field, PolicyTable
 from mermed.augment.policy import Normalisation
-from mermed.augment.stain import stain_maps
+from mermed.augment.stain import DARKEST, is_stained, stain_maps
 from mermed.errors import ConfigError
 
 SAME_POLICIES = "build the engine with the policies that the views are drawn from"
 
-_DARKEST = 1.0 / 255.0
-"""Floor of a value whose optical density is taken: black has no finite one."""
-_RED, _GREEN, _BLUE = 0.2989, 0.587, 0.114
-"""Shares of the channels in grey (ITU-R BT.601, as torchvision rounds them)."""
 _SHARPEST_SIGMA_PX = 1e-3
 """Stands for no blur: every weight but the middle one is zero."""
 _JITTERS = ((Field.BRIGHTNESS, 1.0), (Field.CONTRAST, 1.0), (Field.SATURATION, 1.0), (Field.HUE, 0.0))
 """The four jitters in the numbering of ORDERS, with the value at which each does nothing."""
-_STAIN = slice(Field.HED_SCALE_H, Field.HED_SHIFT_D + 1)
 
 Views = Float[Tensor, "batch views side 3 side"]
 Tones = Float32[Tensor, "batch views tones"]
@@ -124,17 +119,13 @@ class Operations:
 
 def _drawn(draws: NDArray[np.float32]) -> dict[str, bool]:
     return {
-        "stain": bool(_is_stained(draws).any()),
+        "stain": bool(is_stained(draws).any()),
         "gamma": bool((draws[..., Field.GAMMA] != 1.0).any()),
         "invert": bool(draws[..., Field.INVERT].any()),
         "grayscale": bool(draws[..., Field.GRAYSCALE].any()),
         "blur": bool(draws[..., Field.BLUR_SIGMA_PX].any()),
         "solarise": bool(draws[..., Field.SOLARISE].any()),
     }
-
-
-def _is_stained(draws: NDArray[np.float32]) -> NDArray[np.bool_]:
-    return (draws[..., _STAIN] != np.array([1, 1, 1, 0, 0, 0], np.float32)).any(axis=-1)
 
 
 def tones(
@@ -147,10 +138,9 @@ def tones(
     rows = np.zeros((*draws.shape[:2], NUM_TONES))
     rows[..., Tone.MODALITY] = modality[:, None]
     _write_window(rows, draws)
-    rows[..., Tone.STAINED] = _is_stained(draws)
+    rows[..., Tone.STAINED] = is_stained(draws)
     if operations.stain:
-        maps = stain_maps(draws.reshape(-1, draws.shape[-1]))
-        rows[..., Tone.STAIN : Tone.STAIN + 12] = maps.reshape(*draws.shape[:2], 12)
+        rows[..., Tone.STAIN : Tone.STAIN + 12] = stain_maps(draws).reshape(*draws.shape[:2], 12)
     for tone in (Tone.GAMMA, Tone.INVERT, Tone.GRAYSCALE, Tone.SOLARISE):
         rows[..., tone] = draws[..., Field[tone.name]]
     sigma_px = np.maximum(draws[..., Field.BLUR_SIGMA_PX], _SHARPEST_SIGMA_PX)
@@ -232,7 +222,7 @@ def colour(views: Views, tones: Tones, operations: Operations, *, product_dtype:
 def grey(pixels: Views) -> Float[Tensor, "batch views side 1 side"]:
     """The grey value of each pixel."""
     red, green, blue = pixels.split(1, dim=-2)
-    return _RED * red + _GREEN * green + _BLUE * blue
+    return GREY_SHARES[0] * red + GREY_SHARES[1] * green + GREY_SHARES[2] * blue
 
 
 def jitter(pixels: Views, tones: Tones, step: int, *, of_grey: bool) -> Views:
@@ -272,7 +262,7 @@ def stain(pixels: Views, tones: Tones) -> Views:
     """Values whose optical densities went through each row's map."""
     # (batch, views, 12) -> (batch, views, 1, 3, 1, 4)
     maps = tones[..., Tone.STAIN : Tone.STAIN + 12].unflatten(-1, (3, 4))[:, :, None, :, None]
-    density = pixels.clamp(min=_DARKEST).log_().neg_()
+    density = pixels.clamp(min=DARKEST).log_().neg_()
     # three products instead of a matrix product: the same bits for every batch size, at any matmul precision
     jittered = maps[..., 3].expand_as(pixels)
     for channel in range(3):

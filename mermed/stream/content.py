@@ -26,15 +26,15 @@ def content_cells(
     """
     rows, columns = (_PLACES * length // (2 * _POINTS) for length in size)
     green = canvas[rows[:, None], columns, 1]
-    levels = green if window is None else _shown(canvas[rows[:, None], columns, 0], green, window)
+    levels = green if window is None else shown_levels(canvas[rows[:, None], columns, 0], green, window)
     cells = levels.reshape(CELLS, _PIXELS_OF_A_CELL, CELLS, _PIXELS_OF_A_CELL).sum(axis=(1, 3))
     return cells > BLACK_LEVEL * _PIXELS_OF_A_CELL**2
 
 
-def _shown(
+def shown_levels(
     high_byte: npt.NDArray[np.uint8], low_byte: npt.NDArray[np.uint8], window: tuple[float, float]
 ) -> npt.NDArray[np.float64]:
-    """Grey levels 0 to 255 of points of 16 bits."""
+    """Grey levels 0 to 255 of values of 16 bits through a window, whose ends are shares of 65,535."""
     low, high = window
     share = (high_byte * 256.0 + low_byte).astype(np.float64) / 65535.0
     return np.clip((share - low) / (high - low), 0.0, 1.0) * 255.0

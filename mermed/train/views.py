@@ -18,6 +18,7 @@ from mermed.batch import CanvasBatch, CropBatch, EncodedBatch, Position
 from mermed.config import RunConfig
 from mermed.draft import replace_file
 from mermed.errors import MermedError
+from mermed.stream.content import shown_levels
 from mermed.stream.loader import Share
 from mermed.stream.supply import Supply, decode_threads
 from mermed.train.report_views import VIEWS_NAME
@@ -37,7 +38,8 @@ def viewed_images(
     threads = decode_threads(config.stream)
     makers = {
         engine: ViewMaker(
-            replace(config, augment=replace(config.augment, engine=engine)),
+            # to compile for a handful of images would cost more than all else here
+            replace(config, augment=replace(config.augment, engine=engine, compile="off")),
             data,
             torch.device("cpu"),
             num_threads=threads,
@@ -83,9 +85,8 @@ def canvas_levels(batch: CanvasBatch, image: int = 0) -> UInt8[np.ndarray, "3 he
     pixels = batch.pixels[image, :, :height, :width].cpu().numpy()
     if batch.window is None or np.isnan(batch.window[image, 0]):
         return pixels.copy()
-    low, high = batch.window[image]
-    values = (256.0 * pixels[0] + pixels[1]) / 65_535.0
-    grey = ((values - low) / (high - low)).clip(0.0, 1.0) * 255.0
+    low, high = batch.window[image].tolist()
+    grey = shown_levels(pixels[0], pixels[1], (low, high))
     return np.repeat(grey.round().astype(np.uint8)[None], 3, axis=0)
 
 

@@ -31,11 +31,9 @@ def pillow_view(image, row, side_px):
     """The same with Pillow on 8 bits, rounding after each operation as the released code does; turns are bicubic."""
     pixels = Image.fromarray(np.ascontiguousarray(np.moveaxis(np.asarray(image), 0, -1)))
     view = _pillow_geometry(pixels, row, side_px)
-    stained = view
     if _has_stain(row):
         values = torch.from_numpy(np.moveaxis(np.asarray(view, np.float32), -1, 0) / 255.0)
-        stained = Image.fromarray((_stain(values, row).numpy() * 255).round().astype(np.uint8).transpose(1, 2, 0))
-    view = stained
+        view = Image.fromarray((_stain(values, row).numpy() * 255).round().astype(np.uint8).transpose(1, 2, 0))
     for place in ORDERS[int(row[Field.ORDER])]:
         if place == 3 and row[Field.HUE]:
             view = reference.adjust_hue(view, float(row[Field.HUE]))

@@ -29,7 +29,7 @@ def draw(preset, canvases, num_local=5, seed=0):
 
 def engine(normalisation, num_threads=1):
     sides = {"global_px": 96, "local_px": 48, "num_global": 2}
-    return CpuCrops(policy_table("medical", MODALITIES), normalisation, num_threads=num_threads, **sides)
+    return CpuCrops(normalisation, num_threads=num_threads, **sides)
 
 
 def views_of(crops):

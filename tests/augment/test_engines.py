@@ -9,11 +9,13 @@ import chain
 import numpy as np
 import pytest
 import torch
+from drawn import draw_for as draw
+from drawn import rows_of
 from engines import ENGINES, ON_TORCH, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mermed.augment.draw import Field, PolicyTable, draw_views, neutral_views, policy_table
+from mermed.augment.draw import Field, PolicyTable, neutral_views, policy_table
 from mermed.augment.policy import Normalisation
 from mermed.contract import MODALITIES
 
@@ -35,28 +37,6 @@ def table_of(preset):
         return policy_table(preset, MODALITIES)
     rare = {"invert_p": 0.5, "grayscale_p": 0.5, "solarise_p": (0.5,) * 3, "gamma": (0.7, 1.4)}
     return PolicyTable(tuple(replace(policy, **rare) for policy in policy_table("medical", MODALITIES).policies))
-
-
-def draw(table, canvases, *, num_global=2, num_local=3, seed=0):
-    return draw_views(
-        table,
-        seed=seed,
-        slot=canvases.slot,
-        modality=canvases.modality.numpy(),
-        size_px=canvases.size_px.numpy(),
-        num_global=num_global,
-        num_local=num_local,
-    )
-
-
-def rows_of(canvases, rows):
-    return replace(
-        canvases,
-        pixels=canvases.pixels[rows],
-        size_px=canvases.size_px[rows],
-        modality=canvases.modality[rows],
-        slot=canvases.slot[rows],
-    )
 
 
 def cut(canvases, sizes):

@@ -6,29 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from drawn import draw_for as draw
 from engines import build
 from PIL import Image
 from torchvision.transforms.v2 import functional as reference
 
-from mermed.augment.draw import Field, PolicyTable, draw_views, neutral_views
+from mermed.augment.draw import Field, PolicyTable, neutral_views
 from mermed.augment.geometry import source_maps, view_corners
 from mermed.augment.kornia_crops import canvas_image, centre_views, sample_views
 from mermed.augment.policy import policy_for
 
 SIZES = [(128, 128), (128, 90), (77, 128), (60, 60)]
 CUBIC = reference.InterpolationMode.BICUBIC
-
-
-def draw(table, canvases, num_local=3, seed=0):
-    return draw_views(
-        table,
-        seed=seed,
-        slot=canvases.slot,
-        modality=canvases.modality.numpy(),
-        size_px=canvases.size_px.numpy(),
-        num_global=2,
-        num_local=num_local,
-    )
 
 
 def sampled(canvases, draws, side_px, grid_px=128):

@@ -8,10 +8,12 @@ import chain
 import numpy as np
 import pytest
 import torch
+from drawn import draw_for as draw
+from drawn import rows_of
 from torch._dynamo import utils as dynamo
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mermed.augment.draw import Field, PolicyTable, draw_views, neutral_views, policy_table
+from mermed.augment.draw import Field, PolicyTable, neutral_views, policy_table
 from mermed.augment.policy import Normalisation, policy_for
 from mermed.augment.torch_crops import TorchCrops
 from mermed.contract import MODALITIES
@@ -22,31 +24,9 @@ SIZES = [(128, 128), (128, 90), (77, 128), (60, 60)]
 KINDS = [2, 5, 6, 3]
 
 
-def draw(table, canvases, num_local=3, seed=0):
-    return draw_views(
-        table,
-        seed=seed,
-        slot=canvases.slot,
-        modality=canvases.modality.numpy(),
-        size_px=canvases.size_px.numpy(),
-        num_global=2,
-        num_local=num_local,
-    )
-
-
 def engine(table, normalisation, device="cpu", canvas_px=128, **more):
     settings = {"global_px": 96, "local_px": 48, "num_global": 2, "canvas_px": canvas_px, **more}
     return TorchCrops(table, normalisation, device=torch.device(device), **settings)
-
-
-def rows_of(canvases, rows):
-    return replace(
-        canvases,
-        pixels=canvases.pixels[rows],
-        size_px=canvases.size_px[rows],
-        modality=canvases.modality[rows],
-        slot=canvases.slot[rows],
-    )
 
 
 def expected(canvases, draws, crops):

@@ -4,10 +4,11 @@ import chain
 import numpy as np
 import pytest
 import torch
+from drawn import draw_for
 from engines import ENGINES, build
 from PIL import Image
 
-from mermed.augment.draw import draw_views, policy_table
+from mermed.augment.draw import policy_table
 from mermed.augment.policy import Normalisation
 from mermed.batch import CanvasBatch, Position
 from mermed.contract import MODALITIES
@@ -47,15 +48,7 @@ def canvases(images):
 @pytest.mark.parametrize("preset", ["seed", "released", "medical"])
 def test_every_engine_is_near_torchvision_on_real_images(images, canvases, preset):
     table = policy_table(preset, MODALITIES)
-    draws = draw_views(
-        table,
-        seed=0,
-        slot=canvases.slot,
-        modality=canvases.modality.numpy(),
-        size_px=canvases.size_px.numpy(),
-        num_global=2,
-        num_local=3,
-    )
+    draws = draw_for(table, canvases)
     plain = Normalisation(mean=np.zeros((7, 3), np.float32), std=np.ones((7, 3), np.float32))
     expected = [
         [chain.torchvision_view(image, draws[b, v], side_px) for v, side_px in enumerate(SIDES_PX)]
